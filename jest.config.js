@@ -1,0 +1,8 @@
+// Jest runs on compiled files: worker threads need JavaScript, and the tests then see what users run.
+export default {
+  testEnvironment: 'node',
+  rootDir: 'dist',
+  testMatch: ['**/*.test.js'],
+  transform: {},
+  testTimeout: 60_000,
+}

@@ -1,0 +1,358 @@
+/**
+ * The catalog: the truth about sets, bundles, files and retrievals, in Postgres. Its verbs are what happens in the business; rows,
+ * Prisma's types and SQL end here. Numbers that can pass 2^53 are bigint, names are `Raw`, hashes are hex, times are Dates or ns.
+ *
+ * Each verb is one transaction, may be called twice, and throws a FirnError: `database` (retry), `lease-lost` (the caller must stop).
+ * All clocks are the database's.
+ */
+import type { Entry, PlannedEntry, Problem } from '#libs/bundle/entry.js'
+import type { Raw } from '#libs/os/raw.js'
+
+export interface Catalog extends CrawlVerbs, BundleVerbs, FindVerbs, RetrievalVerbs, UpkeepVerbs {
+  /** A random id made with the database: whose vaults are these? */
+  readonly catalogId: string
+  close(): Promise<void>
+}
+
+// ------------------------------------------------------------------------------------------------ sets and the crawl
+
+export type SetState = 'crawling' | 'archiving' | 'archived' | 'partial' | 'failed' | 'cancelled'
+
+/** What a set was asked to be; enough to crawl it again after an interruption. JSON-safe but for the roots. */
+export interface SetRequest {
+  readonly host: string
+  /** Absolute. */
+  readonly roots: readonly Raw[]
+  readonly description: string
+  readonly tags: readonly string[]
+  /** The crawl's own options (filters with absolute times, limits, force ...), as JSON. */
+  readonly options: Readonly<Record<string, unknown>>
+  /** `vault` as given, with its options; `vaultId` names it (see Vault.id). */
+  readonly vaultUrl: string
+  readonly vaultId: string
+}
+
+export interface SetRow extends SetRequest {
+  readonly id: string
+  readonly state: SetState
+  readonly startedAt: Date
+  readonly finishedAt?: Date
+  readonly counts: SetCounts
+}
+
+/** Files are regular files, hard links, symlinks (and skipped special files in `found`); directories are in none of them. */
+export interface SetCounts {
+  readonly found: number
+  readonly archived: number
+  readonly unchanged: number
+  readonly skipped: number
+  readonly failed: number
+  readonly changed: number
+  readonly bundles: number
+  readonly bundlesFailed: number
+  /** File bytes of stored bundles of this set. */
+  readonly bytes: number
+  /** File bytes planned so far: what `bytes` grows towards. */
+  readonly plannedBytes: number
+  readonly plannedFiles: number
+}
+
+/** A file as a stored bundle holds it, for the question "is it unchanged?". */
+export interface HeldFile {
+  readonly name: Raw
+  readonly type: Entry['type']
+  readonly size: number
+  readonly mtimeNs: bigint
+  readonly ctimeNs: bigint
+  readonly ino: bigint
+  readonly mode: number
+  readonly uid: number
+  readonly gid: number
+  readonly state: Entry['state']
+  readonly sha256?: string
+  /** Bundle that holds the bytes (already followed through `dataBundle`) and where in it. */
+  readonly dataBundle: string
+  readonly offset?: number
+  readonly link?: Raw
+}
+
+export interface CrawlVerbs {
+  createSet(request: SetRequest, owner: string): Promise<SetRow>
+  set(id: string): Promise<SetRow | undefined>
+  /** Newest first. */
+  sets(filter?: { limit?: number }): Promise<SetRow[]>
+
+  /** Sets of this host that are `crawling` or `archiving` and whose crawl lease is free (expired, or its owner `isGone`). */
+  interruptedSets(host: string, isGone: (owner: string) => boolean): Promise<SetRow[]>
+  /** Takes (or keeps) the crawl lease for 60 s. False: somebody else has it. */
+  leaseSet(id: string, owner: string, isGone: (owner: string) => boolean): Promise<boolean>
+  releaseSet(id: string, owner: string): Promise<void>
+
+  /**
+   * Of each name between `first` and `last` (inclusive, byte order) in each directory: the newest version in stored bundles of that
+   * vault and host, or in the plans of its live bundles (`planned` or `packing`, of any set): those have `live` set.
+   * One answer per asked range, in the order asked; names ascending.
+   */
+  heldFiles(
+    where: { host: string; vaultId: string },
+    ranges: readonly { directory: Raw; first: Raw; last: Raw }[],
+  ): Promise<readonly (readonly HeldFile[])[]>
+
+  /** Sets aside entries with several names (hard links), out of memory, until the walk is over. Private to the calling session. */
+  openLinkStore(): Promise<LinkStore>
+
+  /** A bundle with its plan, `planned`; returns its id. Refused with `lease-lost` when the set's crawl lease is not the owner's. */
+  planBundle(setId: string, owner: string, plan: BundlePlan): Promise<string>
+
+  recordProblems(setId: string, problems: readonly Problem[]): Promise<void>
+  /** Pages of problems of a set, in the order recorded. */
+  problems(setId: string): AsyncIterable<readonly Problem[]>
+
+  /** Adds to the counters that only the crawl knows. */
+  countCrawled(setId: string, more: { found: number; unchanged: number }): Promise<void>
+  /** Before an interrupted set is crawled again: its crawl counters and crawl problems begin at 0. */
+  restartCrawl(setId: string): Promise<void>
+  /** The walk is over: state `archiving`. */
+  markCrawled(setId: string, owner: string): Promise<void>
+  /**
+   * If no bundle of the set is live any more: `archived` (no problem), `partial` (problems or some failed bundles), `failed`
+   * (bundles, and none stored). Returns the set as it stands.
+   */
+  finishSet(setId: string): Promise<SetRow>
+  /** Ends a set by force: `failed` with a reason (a root that is gone), or `cancelled`. */
+  endSet(setId: string, state: 'failed' | 'cancelled', reason: string): Promise<void>
+}
+
+export interface LinkStore {
+  add(entries: readonly PlannedEntry[]): Promise<void>
+  /** By dev and inode, then by path: pages of whatever size, a group may go over several. */
+  groups(): AsyncIterable<readonly PlannedEntry[]>
+  close(): Promise<void>
+}
+
+export interface BundlePlan {
+  /** Made by `encodePlan`. */
+  readonly plan: Uint8Array
+  readonly files: number
+  readonly entries: number
+  readonly bytes: number
+}
+
+// ------------------------------------------------------------------------------------------------ bundles
+
+export type BundleState = 'planned' | 'packing' | 'stored' | 'failed' | 'missing' | 'damaged'
+
+export interface BundleRow {
+  readonly id: string
+  /** Counts up in this catalog; the first part of a file row's key. */
+  readonly number: bigint
+  readonly setId: string
+  readonly vaultId: string
+  readonly state: BundleState
+  readonly indexed: boolean
+  /** Files and file bytes: as planned until stored, then as stored. */
+  readonly files: number
+  readonly bytes: number
+  /** Of the last attempt. */
+  readonly attempt: number
+  /** Since stored: */
+  readonly key?: string
+  readonly archiveId?: string
+  readonly tarBytes?: number
+  readonly tarSha256?: string
+  /** `created_at` of the manifest: when its files were archived. Orders versions of a path. */
+  readonly archivedAt?: Date
+  readonly reason?: string
+}
+
+export type LeaseAnswer =
+  | {
+      readonly kind: 'leased'
+      readonly bundle: BundleRow
+      readonly set: SetRow
+      /** The epoch of this lease; it is the attempt. */
+      readonly attempt: number
+      readonly plan: Uint8Array
+    }
+  | { readonly kind: 'over'; readonly state: BundleState }
+  /** Another attempt is at work; its lease ends then at the earliest. */
+  | { readonly kind: 'busy'; readonly afterMs: number }
+
+export interface StoredBundle {
+  readonly key: string
+  readonly archiveId: string
+  readonly tarBytes: number
+  readonly tarSha256: string
+  readonly archivedAt: Date
+  /** Lines of the manifest; those that are `void` get no row. `seq` of a row is its index here. */
+  readonly entries: readonly Entry[]
+}
+
+export interface BundleVerbs {
+  bundle(id: string): Promise<BundleRow | undefined>
+  /** `planned`, or `packing` with a lease that is over (or whose owner `isGone`): becomes `packing` with attempt + 1, for 60 s. */
+  leaseBundle(id: string, owner: string, isGone: (owner: string) => boolean): Promise<LeaseAnswer>
+  renewBundle(id: string, attempt: number): Promise<void>
+  /** ONE transaction, conditional on the lease: `stored`, its file rows, its problems. Throws `lease-lost`. */
+  markStored(id: string, attempt: number, stored: StoredBundle, problems: readonly Problem[]): Promise<BundleRow>
+  /** Gives the lease back: `planned` again, to be tried later. */
+  releaseBundle(id: string, attempt: number): Promise<void>
+  /** `failed`, with the reason. Its files are found again by the next crawl. */
+  failBundle(id: string, attempt: number, reason: string): Promise<void>
+  /** Bundles `planned` or with a dead lease whose job may be lost, oldest first; `olderThanMs` since their last change. */
+  strandedBundles(olderThanMs: number, isGone: (owner: string) => boolean): Promise<string[]>
+  /** Stored bundles that are not indexed. */
+  unindexedBundles(limit: number): Promise<string[]>
+  markIndexed(numbers: readonly bigint[]): Promise<void>
+  /** Bundles of a set that are `planned` or `packing`. */
+  liveBundles(setId: string): Promise<number>
+  /** Files (not directories) of a stored bundle, as the search index takes them. */
+  indexableFiles(number: bigint): Promise<{ seq: number; path: Raw }[]>
+  /** Every row of a stored bundle, in order of seq. */
+  entriesOf(number: bigint): Promise<FileRow[]>
+}
+
+// ------------------------------------------------------------------------------------------------ find
+
+/** A row of the catalog: an entry of a stored bundle, with where it lies. */
+export interface FileRow extends Entry {
+  readonly bundleNumber: bigint
+  readonly seq: number
+  readonly bundleId: string
+  readonly setId: string
+  readonly host: string
+  readonly vaultId: string
+  readonly archiveId: string
+  readonly archivedAt: Date
+}
+
+export interface Selection {
+  /** Bundle ids or the vaults' own archive ids. */
+  readonly archiveIds?: readonly string[]
+  /** Everything at or below; absolute. */
+  readonly paths?: readonly Raw[]
+  readonly setIds?: readonly string[]
+  readonly host?: string
+  /** Versions archived not later. */
+  readonly asOf?: Date
+  readonly allVersions?: boolean
+  /** Directories too (for restoring), or only files (for listing). */
+  readonly directories?: boolean
+}
+
+export interface FindVerbs {
+  /**
+   * Pages of the rows that match, of each (host, path) the newest unless `allVersions`; ordered by host and path.
+   * Only bundles `stored` (also missing or damaged ones: their files are listed, and fail when they are fetched).
+   */
+  select(selection: Selection): AsyncIterable<readonly FileRow[]>
+
+  /**
+   * The same for candidates that a search index gave, page by page: of each (host, path) that occurs among them the newest version
+   * that passes the selection and `matches`, emitted once over the whole stream (a version is emitted only for its own hit).
+   */
+  selectHits(
+    hits: AsyncIterable<readonly { bundleNumber: bigint; seq: number }[]>,
+    selection: Selection,
+    matches: (row: { path: Raw; set: { id: string; description: string; tags: readonly string[] } }) => boolean,
+  ): AsyncIterable<readonly FileRow[]>
+
+  /** The newest catalogued row of each directory path of that host not later than `asOf`; for modes of parents. */
+  directories(host: string, paths: readonly Raw[], asOf?: Date): Promise<FileRow[]>
+}
+
+// ------------------------------------------------------------------------------------------------ retrievals
+
+export type RetrievalState = 'requested' | 'thawing' | 'ready' | 'fetching' | 'done' | 'failed' | 'expired'
+
+export interface RetrievalRequest {
+  /** JSON that tells the same request again (selection, target, options): asking it again goes on with the retrieval. */
+  readonly request: Readonly<Record<string, unknown>>
+  readonly target: Raw
+  readonly detached: boolean
+}
+
+export interface RetrievalRow extends RetrievalRequest {
+  readonly id: string
+  readonly state: RetrievalState
+  readonly createdAt: Date
+  readonly finishedAt?: Date
+  readonly items: Readonly<Record<RetrievalState, number>>
+  readonly files: number
+  readonly bytes: number
+  readonly filesRestored: number
+  readonly filesFailed: number
+  /** When the last thawing item is expected. */
+  readonly expectedAt?: Date
+}
+
+/** What a retrieval needs of one bundle: the rows whose bytes lie in it (or that need none: directories and symlinks of it). */
+export interface ItemRow {
+  readonly id: string
+  readonly retrievalId: string
+  readonly bundle: BundleRow
+  readonly state: RetrievalState
+  readonly files: number
+  readonly bytes: number
+  readonly filesRestored: number
+  readonly filesFailed: number
+  readonly readyAt?: Date
+  readonly expiresAt?: Date
+  readonly reason?: string
+}
+
+export interface RetrievalVerbs {
+  /** The retrieval of the same request that is not over, if there is one. */
+  openRetrieval(request: RetrievalRequest): Promise<RetrievalRow | undefined>
+  /** Groups the rows by the bundle that holds their bytes, out of memory, in one transaction. */
+  createRetrieval(request: RetrievalRequest, rows: AsyncIterable<readonly FileRow[]>): Promise<RetrievalRow>
+  retrieval(id: string): Promise<RetrievalRow | undefined>
+  retrievals(filter?: { limit?: number; open?: boolean }): Promise<RetrievalRow[]>
+  items(retrievalId: string): AsyncIterable<readonly ItemRow[]>
+  item(id: string): Promise<ItemRow | undefined>
+  /** Rows of an item, ordered by offset, then seq. */
+  itemRows(itemId: string): Promise<FileRow[]>
+  /** `fetching`, for the owner, for 60 s (again: renewed). False: done already, or somebody else's. */
+  leaseItem(id: string, owner: string, isGone: (owner: string) => boolean): Promise<boolean>
+  markItem(
+    id: string,
+    state: RetrievalState,
+    detail?: { readyAt?: Date; expiresAt?: Date; reason?: string; filesRestored?: number; filesFailed?: number },
+  ): Promise<void>
+  /** Recomputes the state of the retrieval from its items; `finishedAt` when none is open. */
+  finishRetrieval(id: string): Promise<RetrievalRow>
+  /** Directory rows of a retrieval, deepest first: their modes and times are set last. */
+  retrievedDirectories(retrievalId: string): AsyncIterable<readonly FileRow[]>
+  /** Open items of detached retrievals (or of all), for the retriever, by their bundle's vault. */
+  openItems(filter: { detached: boolean }): AsyncIterable<readonly ItemRow[]>
+}
+
+// ------------------------------------------------------------------------------------------------ upkeep
+
+export interface ManifestFacts {
+  readonly bundleId: string
+  readonly attempt: number
+  readonly setId: string
+  readonly host: string
+  readonly roots: readonly Raw[]
+  readonly description: string
+  readonly tags: readonly string[]
+  readonly setStartedAt: Date
+}
+
+export interface UpkeepVerbs {
+  /** Every bundle that was stored once (`stored`, `missing`, `damaged`), by key. */
+  storedBundles(vaultId: string): AsyncIterable<readonly BundleRow[]>
+  /** What check found. `stored` heals what it had marked. */
+  markChecked(id: string, state: 'stored' | 'missing' | 'damaged', reason?: string): Promise<void>
+  /** Which of these bundle ids the catalog knows, in which state and attempt. */
+  knownBundles(ids: readonly string[]): Promise<Map<string, BundleRow>>
+  /** Rebuild: set and bundle as the manifest tells them. Known already as stored: nothing changes, false. */
+  adoptBundle(facts: ManifestFacts, vault: { url: string; id: string }, stored: StoredBundle): Promise<boolean>
+  /** Forget what is indexed: every stored bundle is to be indexed again. */
+  forgetIndexed(): Promise<void>
+  /** The URL with options that a vault was last written with. */
+  vaultUrl(vaultId: string): Promise<string | undefined>
+  vaults(): Promise<{ id: string; url: string; bundles: number; bytes: number }[]>
+  totals(): Promise<{ sets: number; bundles: number; files: number; bytes: number; databaseBytes: number }>
+}

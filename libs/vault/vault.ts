@@ -1,0 +1,85 @@
+/**
+ * The port to where bundles lie. A vault keeps objects under keys (`2026/11/<set>/<bundle>.1.tar`); it does not know what a tar is.
+ *
+ * What an implementation must be:
+ * - Atomic: an object is either not there or whole. An unfinished upload is never listed, read or counted.
+ * - Write-once: nothing is ever overwritten; a key that exists is refused with `vault-exists`.
+ * - Durable: when `complete` or `put` returns, the object survives a power cut.
+ * - Read-after-write: what `complete` or `put` returned is seen by `stat`, `list` and `read` of every process at once.
+ * - An aborted call changes nothing that a later call could mistake for an object.
+ * Errors are FirnErrors: vault-refused (never retry), vault-full, vault-failed (retry), vault-missing, vault-exists, vault-frozen.
+ */
+export interface Vault {
+  /** What names this vault in the catalog: scheme and place, without options. `local:/srv/vault`. */
+  readonly id: string
+
+  /** Can it be written? Makes the place where it is not there yet. Throws `vault-refused` with the reason. */
+  prepare(options?: CallOptions): Promise<void>
+
+  /** Begins an object of unknown size. Cold class, if the vault has classes. */
+  upload(key: string, options?: CallOptions): Promise<Upload>
+
+  /** A small object in one step, in a class that needs no thaw (manifests, `firn-vault.json`). */
+  put(key: string, bytes: Uint8Array, options?: CallOptions): Promise<void>
+
+  /** What the vault itself says of an object; undefined where there is none. */
+  stat(key: string, options?: CallOptions): Promise<Stored | undefined>
+
+  /** Is the object what was sent? A local vault reads it back; a service is asked. Throws `damaged` or `vault-missing`. */
+  verify(key: string, expected: { bytes: number; sha256: string }, options?: CallOptions): Promise<void>
+
+  /** Every object whose key starts with `prefix`, in key order, page by page. */
+  list(prefix: string, options?: CallOptions): AsyncIterable<Stored & { key: string }>
+
+  /** `length` bytes from `offset` (the whole object without a range). `vault-frozen` where it must be thawed first. */
+  read(key: string, range: { offset: number; length: number } | undefined, options?: CallOptions): AsyncIterable<Uint8Array>
+
+  /**
+   * Asks for a readable copy. Asking twice asks once. A hot vault answers `ready`.
+   * `days`: how long the copy shall stay readable.
+   */
+  thaw(key: string, request: ThawRequest, options?: CallOptions): Promise<Thaw>
+
+  /** How far the thaw of each key is; asks for nothing. */
+  thawStates(keys: readonly string[], options?: CallOptions): Promise<Map<string, Thaw>>
+
+  /** Removes what unfinished uploads left behind, where `isDead` says so of the key they were for. Returns their keys. */
+  sweep(isDead: (key: string) => boolean | Promise<boolean>, options?: CallOptions): Promise<string[]>
+
+  close(): Promise<void>
+}
+
+export interface CallOptions {
+  readonly signal?: AbortSignal
+}
+
+/** An object under way. The order is a promise: write ... , seal, (the manifest is put), complete. */
+export interface Upload {
+  /** Takes the chunk over until the promise settles; the caller may reuse its memory then. */
+  write(chunk: Uint8Array): Promise<void>
+  /** Every byte is with the vault, durable, and still invisible. */
+  seal(): Promise<void>
+  /** The object is there. `archiveId` is the vault's own name for it: the key where it has none. */
+  complete(): Promise<{ archiveId: string }>
+  /** Leaves nothing behind. Safe to call at any time, also after a failure. */
+  abort(): Promise<void>
+}
+
+export interface Stored {
+  readonly bytes: number
+  readonly modifiedAt: Date
+}
+
+export type ThawTier = 'expedited' | 'standard' | 'bulk'
+
+export interface ThawRequest {
+  readonly tier: ThawTier
+  readonly days: number
+}
+
+/** cold: must be asked for. thawing: asked for. ready: readable, until `expiresAt` where it is a copy. */
+export type Thaw =
+  | { readonly state: 'cold' }
+  | { readonly state: 'thawing'; readonly readyAt?: Date }
+  | { readonly state: 'ready'; readonly expiresAt?: Date }
+  | { readonly state: 'failed'; readonly reason: string }
