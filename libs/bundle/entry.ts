@@ -41,6 +41,8 @@ export interface PlannedEntry extends EntryStat {
   readonly link?: Raw
   /** Set where only ctime or inode differ from a stored version: if the bytes still hash to `sha256`, nothing is sent. */
   readonly held?: HeldBytes
+  /** Of a name of a linked inode, while its group is put together: this name alone would not have to travel. */
+  readonly unchanged?: boolean
 }
 
 /** `changed`: kept as read, but it changed twice while it was read. `void`: a padded or superseded member; it has no row. */

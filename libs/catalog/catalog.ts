@@ -74,6 +74,19 @@ export interface HeldFile {
   readonly dataBundle: string
   readonly offset?: number
   readonly link?: Raw
+  /** Of the set that planned or stored it. */
+  readonly setId: string
+  /** Not stored yet: in the plan of a live bundle. */
+  readonly live: boolean
+}
+
+export interface HeldLookup extends AsyncDisposable {
+  /**
+   * Of each name between `first` and `last` (inclusive, byte order) in each directory: the newest version in `stored` bundles (whose
+   * `dataBundle` is `stored` too), or in the plans of bundles that were `planned` or `packing` (of any set) when the session began.
+   * One answer per asked range, in the order asked; names ascending.
+   */
+  lookup(ranges: readonly { directory: Raw; first: Raw; last: Raw }[]): Promise<readonly (readonly HeldFile[])[]>
 }
 
 export interface CrawlVerbs {
@@ -88,15 +101,8 @@ export interface CrawlVerbs {
   leaseSet(id: string, owner: string, isGone: (owner: string) => boolean): Promise<boolean>
   releaseSet(id: string, owner: string): Promise<void>
 
-  /**
-   * Of each name between `first` and `last` (inclusive, byte order) in each directory: the newest version in stored bundles of that
-   * vault and host, or in the plans of its live bundles (`planned` or `packing`, of any set): those have `live` set.
-   * One answer per asked range, in the order asked; names ascending.
-   */
-  heldFiles(
-    where: { host: string; vaultId: string },
-    ranges: readonly { directory: Raw; first: Raw; last: Raw }[],
-  ): Promise<readonly (readonly HeldFile[])[]>
+  /** A session of look-ups for one crawl: what does this vault hold of this host already? */
+  openHeld(where: { host: string; vaultId: string }): Promise<HeldLookup>
 
   /** Sets aside entries with several names (hard links), out of memory, until the walk is over. Private to the calling session. */
   openLinkStore(): Promise<LinkStore>
@@ -123,11 +129,11 @@ export interface CrawlVerbs {
   endSet(setId: string, state: 'failed' | 'cancelled', reason: string): Promise<void>
 }
 
-export interface LinkStore {
+export interface LinkStore extends AsyncDisposable {
+  /** With all that a PlannedEntry has, also `held` and `unchanged`. */
   add(entries: readonly PlannedEntry[]): Promise<void>
   /** By dev and inode, then by path: pages of whatever size, a group may go over several. */
   groups(): AsyncIterable<readonly PlannedEntry[]>
-  close(): Promise<void>
 }
 
 export interface BundlePlan {
@@ -275,6 +281,7 @@ export interface RetrievalRequest {
 export interface RetrievalRow extends RetrievalRequest {
   readonly id: string
   readonly state: RetrievalState
+  readonly layout: Layout
   readonly createdAt: Date
   readonly finishedAt?: Date
   readonly items: Readonly<Record<RetrievalState, number>>
@@ -301,7 +308,22 @@ export interface ItemRow {
   readonly reason?: string
 }
 
+/** A bundle that a selection needs bytes of. */
+export interface NeededBundle {
+  readonly bundle: BundleRow
+  readonly files: number
+  /** File bytes. */
+  readonly bytes: number
+}
+
+/** How restored paths lie below the target: as they were, below their host's name, or below their set's id. */
+export type Layout = 'path' | 'host' | 'set'
+
 export interface RetrievalVerbs {
+  /** The bundles whose bytes these rows need, by vault and bundle number: grouped out of memory. */
+  neededBundles(rows: AsyncIterable<readonly FileRow[]>): AsyncIterable<readonly NeededBundle[]>
+  /** Fixed once all rows of a new retrieval are known. */
+  setLayout(retrievalId: string, layout: Layout): Promise<void>
   /** The retrieval of the same request that is not over, if there is one. */
   openRetrieval(request: RetrievalRequest): Promise<RetrievalRow | undefined>
   /** Groups the rows by the bundle that holds their bytes, out of memory, in one transaction. */
@@ -321,8 +343,6 @@ export interface RetrievalVerbs {
   ): Promise<void>
   /** Recomputes the state of the retrieval from its items; `finishedAt` when none is open. */
   finishRetrieval(id: string): Promise<RetrievalRow>
-  /** Directory rows of a retrieval, deepest first: their modes and times are set last. */
-  retrievedDirectories(retrievalId: string): AsyncIterable<readonly FileRow[]>
   /** Open items of detached retrievals (or of all), for the retriever, by their bundle's vault. */
   openItems(filter: { detached: boolean }): AsyncIterable<readonly ItemRow[]>
 }
