@@ -210,8 +210,10 @@ export interface BundleVerbs {
   /** Stored bundles that are not indexed. */
   unindexedBundles(limit: number): Promise<string[]>
   markIndexed(numbers: readonly bigint[]): Promise<void>
-  /** Bundles of a set that are `planned` or `packing`. */
-  liveBundles(setId: string): Promise<number>
+  /** Bundles of a set that are `planned` or `packing`, and those stored but not indexed. */
+  pendingBundles(setId: string): Promise<{ live: number; unindexed: number }>
+  /** Whether an attempt at this bundle is at work: `packing`, lease not over, owner not gone. */
+  hasLiveLease(id: string, isGone: (owner: string) => boolean): Promise<boolean>
   /** Files (not directories) of a stored bundle, as the search index takes them. */
   indexableFiles(number: bigint): Promise<{ seq: number; path: Raw }[]>
   /** Every row of a stored bundle, in order of seq. */

@@ -19,8 +19,11 @@ export interface Vault {
   /** Begins an object of unknown size. Cold class, if the vault has classes. */
   upload(key: string, options?: CallOptions): Promise<Upload>
 
-  /** A small object in one step, in a class that needs no thaw (manifests, `firn-vault.json`). */
-  put(key: string, bytes: Uint8Array, options?: CallOptions): Promise<void>
+  /**
+   * A small object in one step, in a class that needs no thaw (manifests, `firn-vault.json`). `replace`: the one exception to
+   * write-once, atomic too, for the note that says who writes this vault.
+   */
+  put(key: string, bytes: Uint8Array, options?: CallOptions & { replace?: boolean }): Promise<void>
 
   /** What the vault itself says of an object; undefined where there is none. */
   stat(key: string, options?: CallOptions): Promise<Stored | undefined>

@@ -1,0 +1,59 @@
+/** A set from its first entry to its last searchable bundle: crawl, then wait for the workers, then say how it ended. */
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Catalog, SetRow } from '#libs/catalog/catalog.js'
+import type { Raw } from '#libs/os/raw.js'
+import { type CrawlEvents, type CrawlParts, crawl } from './crawl.js'
+import { keepLease } from './keep-lease.js'
+
+/** How often the catalog is asked how far a set is. */
+const POLL_MS = 100
+
+export interface ArchiveSetParts extends Omit<CrawlParts, 'catalog'> {
+  readonly catalog: CrawlParts['catalog'] & Pick<Catalog, 'set' | 'finishSet' | 'pendingBundles'>
+}
+
+/**
+ * Goes on with a set from where it stands until every bundle is stored, or failed, and indexed. The caller holds the set's lease.
+ * An abort leaves the set as it is: the next run goes on.
+ */
+export async function archiveSet(
+  parts: ArchiveSetParts,
+  set: SetRow,
+  leaveOut: readonly Raw[],
+  options: CrawlEvents & { signal?: AbortSignal; onProgress?: (set: SetRow) => void } = {},
+): Promise<SetRow> {
+  const { catalog } = parts
+  await using lease = keepLease(() => catalog.leaseSet(set.id, parts.owner, parts.isGone), options.signal)
+  const { signal } = lease
+  let crawled = set.state !== 'crawling'
+  const crawling = crawled
+    ? Promise.resolve()
+    : crawl(parts, set, leaveOut, { ...options, signal }).then(() => {
+        crawled = true
+      })
+  crawling.catch(() => {}) // thrown by the loop below
+  for (;;) {
+    const done = crawled
+    const pending = await catalog.pendingBundles(set.id)
+    if (done && pending.live === 0 && pending.unindexed === 0) break
+    const row = options.onProgress && (await catalog.set(set.id))
+    if (row) options.onProgress?.(row)
+    await (crawled ? sleep(POLL_MS, undefined, { signal }).catch(() => signal.throwIfAborted()) : Promise.race([crawling, sleep(POLL_MS)]))
+    signal.throwIfAborted()
+  }
+  const ended = await catalog.finishSet(set.id)
+  await catalog.releaseSet(set.id, parts.owner)
+  return ended
+}
+
+/** Sets of this host that nobody works at and that are not over: the caller finishes them before it begins its own. */
+export async function* takeInterrupted(
+  parts: { catalog: Pick<Catalog, 'interruptedSets' | 'leaseSet' | 'set'>; owner: string; isGone: (owner: string) => boolean },
+  host: string,
+): AsyncGenerator<SetRow> {
+  for (const { id } of await parts.catalog.interruptedSets(host, parts.isGone)) {
+    if (!(await parts.catalog.leaseSet(id, parts.owner, parts.isGone))) continue
+    const set = await parts.catalog.set(id)
+    if (set) yield set
+  }
+}

@@ -1,0 +1,49 @@
+/** The options of a crawl as a set keeps them: JSON-safe, with absolute times, so that an interrupted crawl can be done again. */
+import type { WalkRequest } from '#libs/walk/source.js'
+
+export interface CrawlOptions {
+  readonly filesPerBundle: number
+  readonly bundleBytes: number
+  /** Also what is archived already. */
+  readonly force: boolean
+  readonly keep: { readonly xattrs: boolean; readonly cifs: boolean }
+  readonly walk: Omit<WalkRequest, 'roots' | 'leaveOut'>
+}
+
+/** As it stands in the set's row. */
+export function optionsToJson(options: CrawlOptions): Record<string, unknown> {
+  const { age, ...walk } = options.walk
+  const { olderThanNs, newerThanNs } = age ?? {}
+  return {
+    ...options,
+    walk: {
+      ...walk,
+      ...(age && {
+        age: {
+          time: age.time,
+          ...(olderThanNs !== undefined && { olderThanNs: String(olderThanNs) }),
+          ...(newerThanNs !== undefined && { newerThanNs: String(newerThanNs) }),
+        },
+      }),
+    },
+  }
+}
+
+/** The reverse of `optionsToJson`. */
+export function optionsFromJson(json: Readonly<Record<string, unknown>>): CrawlOptions {
+  const options = json as unknown as CrawlOptions
+  const age = options.walk.age as undefined | { time: 'atime' | 'mtime' | 'ctime'; olderThanNs?: string; newerThanNs?: string }
+  if (age === undefined) return options
+  const { olderThanNs, newerThanNs } = age
+  return {
+    ...options,
+    walk: {
+      ...options.walk,
+      age: {
+        time: age.time,
+        ...(olderThanNs !== undefined && { olderThanNs: BigInt(olderThanNs) }),
+        ...(newerThanNs !== undefined && { newerThanNs: BigInt(newerThanNs) }),
+      },
+    },
+  }
+}

@@ -1,0 +1,194 @@
+/**
+ * The crawl: walk -> leave out what a stored bundle holds already -> cut into bundles -> catalog 'planned' -> wake a worker.
+ * Nothing here grows with the tree: pages come from the walk, plans go to the catalog, hard links wait in the catalog's link store.
+ */
+import { type Cut, createCutter } from '#libs/bundle/cut.js'
+import { isFile, type PlannedEntry, type Problem } from '#libs/bundle/entry.js'
+import { encodePlan } from '#libs/bundle/plan.js'
+import type { Catalog, HeldFile, SetRow } from '#libs/catalog/catalog.js'
+import type { Raw } from '#libs/os/raw.js'
+import { nameOf, parentOf } from '#libs/os/raw.js'
+import type { JobQueue } from '#libs/queue/queue.js'
+import type { Source } from '#libs/walk/source.js'
+import { type CrawlOptions, optionsFromJson } from './crawl-options.js'
+import { keepLease } from './keep-lease.js'
+
+export interface CrawlParts {
+  readonly catalog: Pick<
+    Catalog,
+    | 'openHeld'
+    | 'openLinkStore'
+    | 'planBundle'
+    | 'recordProblems'
+    | 'countCrawled'
+    | 'restartCrawl'
+    | 'markCrawled'
+    | 'leaseSet'
+    | 'releaseSet'
+  >
+  readonly queue: Pick<JobQueue, 'add'>
+  readonly source: Source
+  /** This process, as leases name it. */
+  readonly owner: string
+  readonly isGone: (owner: string) => boolean
+}
+
+export interface CrawlEvents {
+  readonly onProblems?: (problems: readonly Problem[]) => void
+  readonly onLeftOut?: (path: Raw) => void
+  readonly onFound?: (files: number) => void
+  readonly onPlanned?: (cut: Cut) => void
+}
+
+/** Crawls a set that this owner holds the lease of, to its end; then the set is `archiving`. */
+export async function crawl(
+  parts: CrawlParts,
+  set: SetRow,
+  leaveOut: readonly Raw[],
+  options: CrawlEvents & { signal?: AbortSignal } = {},
+): Promise<void> {
+  const { catalog, queue, owner } = parts
+  await using lease = keepLease(() => catalog.leaseSet(set.id, owner, parts.isGone), options.signal)
+  const problemsSeen = async (problems: readonly Problem[]) => {
+    await catalog.recordProblems(set.id, problems)
+    options.onProblems?.(problems)
+  }
+  await catalog.restartCrawl(set.id)
+  const plan = planSet(parts, { ...set, options: optionsFromJson(set.options) }, leaveOut, {
+    ...options,
+    signal: lease.signal,
+    problemsSeen,
+    counted: (more) => catalog.countCrawled(set.id, more),
+  })
+  for await (const cut of plan) {
+    const bundleId = await catalog.planBundle(set.id, owner, {
+      plan: encodePlan(cut.entries),
+      files: cut.files,
+      entries: cut.entries.length,
+      bytes: cut.bytes,
+    })
+    await queue.add('store-bundle', { bundleId })
+    options.onPlanned?.(cut)
+  }
+  await catalog.markCrawled(set.id, owner)
+}
+
+/** What planning needs to know of a set; a dry run has no row for it. */
+export type PlannedSet = Pick<SetRow, 'host' | 'roots' | 'vaultId'> & { readonly id?: string; readonly options: CrawlOptions }
+
+interface PlanEvents extends CrawlEvents {
+  readonly signal?: AbortSignal
+  readonly problemsSeen: (problems: readonly Problem[]) => Promise<void>
+  readonly counted: (more: { found: number; unchanged: number }) => Promise<void>
+}
+
+/** The bundles that a crawl makes, in order: everything but hard links as the walk finds it, then the groups of hard links. */
+export async function* planSet(
+  parts: Pick<CrawlParts, 'source'> & { catalog: Pick<Catalog, 'openHeld' | 'openLinkStore'> },
+  set: PlannedSet,
+  leaveOut: readonly Raw[],
+  events: PlanEvents,
+): AsyncGenerator<Cut, void, undefined> {
+  const options = set.options
+  const signal = events.signal
+  const cutter = createCutter({ maxFiles: options.filesPerBundle, maxBytes: options.bundleBytes })
+  await using links = await parts.catalog.openLinkStore()
+  await using held = await parts.catalog.openHeld({ host: set.host, vaultId: set.vaultId })
+  const walk = parts.source.walk({ roots: set.roots, leaveOut, ...options.walk }, signal ? { signal } : {})
+
+  for await (const page of walk) {
+    signal?.throwIfAborted()
+    for (const path of page.leftOut) events.onLeftOut?.(path)
+    if (page.problems.length > 0) await events.problemsSeen(page.problems)
+    let unchanged = 0
+    const linked: PlannedEntry[] = []
+    for (const found of await compare(held, page.entries, options.force)) {
+      const { entry } = found
+      if (found.is === 'live' || (found.is === 'unchanged' && found.setId === set.id)) continue
+      if (entry.type === 'file' && entry.nlink > 1) linked.push(found.is === 'unchanged' ? { ...entry, unchanged: true } : entry)
+      else if (found.is === 'unchanged') unchanged += isFile(entry.type) ? 1 : 0
+      else yield* cutter.add(entry)
+    }
+    if (linked.length > 0) await links.add(linked)
+    await events.counted({ found: page.found, unchanged })
+    events.onFound?.(page.found)
+  }
+
+  for await (const group of groupsOf(links.groups())) {
+    signal?.throwIfAborted()
+    if (group.every((entry) => entry.unchanged)) await events.counted({ found: 0, unchanged: group.length })
+    else yield* cutter.addGroup(asLinks(group))
+  }
+  yield* cutter.finish()
+}
+
+type Compared = { readonly entry: PlannedEntry } & (
+  | { readonly is: 'new' }
+  | { readonly is: 'live' }
+  | { readonly is: 'unchanged'; readonly setId: string }
+)
+
+/** Looks a page of the walk up in the catalog and says of each entry, in order, whether it must travel. */
+export async function compare(
+  held: Awaited<ReturnType<Catalog['openHeld']>>,
+  entries: readonly PlannedEntry[],
+  force: boolean,
+): Promise<Compared[]> {
+  if (force) return entries.map((entry) => ({ entry, is: 'new' }))
+  const ranges = new Map<Raw, { directory: Raw; first: Raw; last: Raw }>()
+  for (const { path } of entries) {
+    const directory = parentOf(path)
+    const name = nameOf(path)
+    const range = ranges.get(directory)
+    if (range === undefined) ranges.set(directory, { directory, first: name, last: name })
+    else {
+      if (name < range.first) range.first = name
+      if (name > range.last) range.last = name
+    }
+  }
+  const asked = [...ranges.values()]
+  const answers = await held.lookup(asked)
+  const versions = new Map<Raw, Map<Raw, HeldFile>>()
+  asked.forEach((range, index) => {
+    const files = answers[index] ?? []
+    if (files.length > 0) versions.set(range.directory, new Map(files.map((file) => [file.name, file])))
+  })
+  return entries.map((entry) => judge(entry, versions.get(parentOf(entry.path))?.get(nameOf(entry.path))))
+}
+
+function judge(entry: PlannedEntry, held: HeldFile | undefined): Compared {
+  if (held === undefined || !sameKind(entry, held) || held.mtimeNs !== entry.mtimeNs || held.state !== 'ok') return { entry, is: 'new' }
+  // The size of a symlink or a directory says nothing.
+  if (entry.type === 'file' && held.size !== entry.size) return { entry, is: 'new' }
+  if (held.ctimeNs === entry.ctimeNs && held.ino === entry.ino) {
+    return held.live ? { entry, is: 'live' } : { entry, is: 'unchanged', setId: held.setId }
+  }
+  const { sha256, offset, dataBundle } = held
+  if (held.live || entry.type !== 'file' || sha256 === undefined || offset === undefined) return { entry, is: 'new' }
+  return { entry: { ...entry, held: { bundle: dataBundle, offset, sha256 } }, is: 'new' }
+}
+
+const sameKind = (entry: PlannedEntry, held: HeldFile) =>
+  entry.type === held.type || (entry.type === 'file' && held.type === 'hardlink')
+
+/** Pages ordered by inode, cut where the inode changes. An inode has at most some ten thousand names: a group fits in memory. */
+async function* groupsOf(pages: AsyncIterable<readonly PlannedEntry[]>): AsyncGenerator<PlannedEntry[]> {
+  let group: PlannedEntry[] = []
+  for await (const page of pages) {
+    for (const entry of page) {
+      const first = group[0]
+      if (first !== undefined && (first.dev !== entry.dev || first.ino !== entry.ino)) {
+        yield group
+        group = []
+      }
+      group.push(entry)
+    }
+  }
+  if (group.length > 0) yield group
+}
+
+/** The first name carries the data, the others are links to it. */
+function asLinks(group: readonly PlannedEntry[]): PlannedEntry[] {
+  const first = group[0] as PlannedEntry
+  return group.map((entry, index) => (index === 0 ? entry : { ...entry, type: 'hardlink', link: first.path }))
+}

@@ -1,0 +1,56 @@
+/**
+ * Whatever stands too long is set going again: bundles whose job was lost, whose worker died, or that are not indexed. With this the
+ * queue may lose anything at any time. Runs at every start and every 30 s.
+ */
+import { parseKey } from '#libs/bundle/key.js'
+import type { Catalog } from '#libs/catalog/catalog.js'
+import type { JobQueue } from '#libs/queue/queue.js'
+import type { Vault } from '#libs/vault/vault.js'
+
+/** Between two rounds. */
+export const RECONCILE_MS = 30_000
+
+export interface ReconcileParts {
+  readonly catalog: Pick<Catalog, 'strandedBundles' | 'unindexedBundles'>
+  readonly queue: Pick<JobQueue, 'add'>
+  readonly isGone: (owner: string) => boolean
+}
+
+/** `olderThanMs` 0 at a start: whatever no living process works at. Returns how many jobs were added. */
+export async function reconcile(parts: ReconcileParts, olderThanMs: number): Promise<number> {
+  const { catalog, queue } = parts
+  const stranded = await catalog.strandedBundles(olderThanMs, parts.isGone)
+  for (const bundleId of stranded) await queue.add('store-bundle', { bundleId })
+  const unindexed = await catalog.unindexedBundles(1_000)
+  for (const bundleId of unindexed) await queue.add('index-bundle', { bundleId })
+  return stranded.length + unindexed.length
+}
+
+/** Reconciles every 30 s until stopped; trouble is told and does not end it. */
+export function keepReconciling(parts: ReconcileParts, onTrouble: (error: unknown) => void): { stop(): Promise<void> } {
+  let round = Promise.resolve()
+  const timer = setInterval(() => {
+    round = reconcile(parts, RECONCILE_MS).then(() => {}, onTrouble)
+  }, RECONCILE_MS)
+  return {
+    async stop() {
+      clearInterval(timer)
+      await round
+    },
+  }
+}
+
+/** Removes what dead attempts of this catalog's bundles left unfinished in a vault. Finished objects are never touched. */
+export async function sweepUnfinished(
+  parts: { catalog: Pick<Catalog, 'knownBundles' | 'hasLiveLease'>; isGone: (owner: string) => boolean },
+  vault: Vault,
+  options: { signal?: AbortSignal } = {},
+): Promise<string[]> {
+  return vault.sweep(async (key) => {
+    const names = parseKey(key)
+    if (names === undefined) return false
+    const known = (await parts.catalog.knownBundles([names.bundleId])).get(names.bundleId)
+    if (known === undefined) return false
+    return known.attempt > names.attempt || !(await parts.catalog.hasLiveLease(names.bundleId, parts.isGone))
+  }, options)
+}

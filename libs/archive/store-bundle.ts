@@ -1,0 +1,145 @@
+/**
+ * One bundle from its plan to the vault and into the catalog. The order is the promise: every byte durable but invisible, the manifest
+ * beside it, the tar visible, verified, and only then one transaction that makes it known. May run twice, and on two hosts at once:
+ * each attempt writes under names of its own, and the catalog takes the result of whoever still holds the lease.
+ */
+import { isFile, type Problem } from '#libs/bundle/entry.js'
+import { bundleKey, manifestKey } from '#libs/bundle/key.js'
+import { type ManifestHeader, parseManifest } from '#libs/bundle/manifest.js'
+import type { Packer } from '#libs/bundle/pack.js'
+import { decodePlan } from '#libs/bundle/plan.js'
+import { encodeSidecar } from '#libs/bundle/sidecar.js'
+import type { BundleRow, Catalog, LeaseAnswer, StoredBundle } from '#libs/catalog/catalog.js'
+import { isFirnError, Postpone } from '#libs/errors/errors.js'
+import type { JobQueue } from '#libs/queue/queue.js'
+import type { Vault } from '#libs/vault/vault.js'
+import { optionsFromJson } from './crawl-options.js'
+import { keepLease } from './keep-lease.js'
+import { readStoredManifest } from './stored-manifest.js'
+import type { Vaults } from './vaults.js'
+
+export interface StoreParts {
+  readonly catalog: Pick<Catalog, 'leaseBundle' | 'renewBundle' | 'markStored' | 'releaseBundle' | 'failBundle' | 'bundle'>
+  readonly queue: Pick<JobQueue, 'add'>
+  readonly vaults: Vaults
+  readonly packer: Packer
+  readonly owner: string
+  readonly isGone: (owner: string) => boolean
+}
+
+export interface StoreEvents {
+  readonly onStored?: (bundle: BundleRow, problems: readonly Problem[]) => void
+}
+
+type Leased = Extract<LeaseAnswer, { kind: 'leased' }>
+
+export async function storeBundle(
+  parts: StoreParts,
+  bundleId: string,
+  options: StoreEvents & { signal?: AbortSignal } = {},
+): Promise<void> {
+  const { catalog, queue } = parts
+  const answer = await catalog.leaseBundle(bundleId, parts.owner, parts.isGone)
+  if (answer.kind === 'busy') throw new Postpone(answer.afterMs)
+  if (answer.kind === 'over') {
+    if (answer.state === 'stored') await queue.add('index-bundle', { bundleId })
+    return
+  }
+  const { attempt } = answer
+  await using lease = keepLease(async () => {
+    await catalog.renewBundle(bundleId, attempt)
+    return true
+  }, options.signal)
+  try {
+    const vault = await parts.vaults.open(answer.set.vaultUrl)
+    const stored =
+      (await adoptEarlier(vault, answer, lease.signal)) ?? (await packAndStore(parts.packer, vault, answer, lease.signal))
+    const bundle = await catalog.markStored(bundleId, attempt, stored, stored.problems)
+    options.onStored?.(bundle, stored.problems)
+  } catch (error) {
+    // Whoever has the lease now decides; for all other errors the bundle waits for its next attempt.
+    if (!isFirnError(error, 'lease-lost')) await catalog.releaseBundle(bundleId, attempt).catch(() => {})
+    throw lease.signal.aborted ? lease.signal.reason : error
+  }
+  await queue.add('index-bundle', { bundleId })
+}
+
+/** After the last try: `failed` with the reason, unless the vault as a whole is the trouble, which is no fault of the bundle's. */
+export async function giveUpBundle(parts: Pick<StoreParts, 'catalog'>, bundleId: string, error: unknown): Promise<void> {
+  if (isFirnError(error, 'vault-full', 'vault-refused', 'lease-lost')) return
+  const bundle = await parts.catalog.bundle(bundleId)
+  if (bundle === undefined) return
+  await parts.catalog.failBundle(bundleId, bundle.attempt, error instanceof Error ? error.message : String(error))
+}
+
+type Storing = StoredBundle & { readonly problems: readonly Problem[] }
+
+async function packAndStore(packer: Packer, vault: Vault, leased: Leased, signal: AbortSignal): Promise<Storing> {
+  const { bundle, set, attempt, plan } = leased
+  const archivedAt = new Date()
+  const header: ManifestHeader = {
+    bundle: bundle.id,
+    attempt,
+    set: set.id,
+    setStartedAt: set.startedAt,
+    host: set.host,
+    roots: set.roots,
+    createdAt: archivedAt,
+    description: set.description,
+    tags: set.tags,
+    vault: set.vaultId,
+  }
+  const names = { startedAt: set.startedAt, setId: set.id, bundleId: bundle.id, attempt }
+  const key = bundleKey(names)
+  const packing = packer.pack({ header, plan, keep: optionsFromJson(set.options).keep }, { signal })
+  packing.result.catch(() => {}) // awaited below; keeps Node from calling it unhandled meanwhile
+  const upload = await vault.upload(key, { signal })
+  try {
+    for await (const chunk of packing.chunks) await upload.write(chunk)
+    const packed = await packing.result
+    await upload.seal()
+    const sidecar = await encodeSidecar(packed.manifest, packed.tarBytes, packed.tarSha256)
+    await vault.put(manifestKey(names), sidecar, { signal })
+    const { archiveId } = await upload.complete()
+    await vault.verify(key, { bytes: packed.tarBytes, sha256: packed.tarSha256 }, { signal })
+    const { entries } = parseManifest(packed.manifest)
+    const { tarBytes, tarSha256, problems } = packed
+    return { key, archiveId, tarBytes, tarSha256, archivedAt, entries, problems }
+  } catch (error) {
+    await upload.abort().catch(() => {})
+    throw error
+  }
+}
+
+/** An earlier attempt that ended after its tar was whole, and before the catalog knew: its bytes are not sent again. */
+async function adoptEarlier(vault: Vault, leased: Leased, signal: AbortSignal): Promise<Storing | undefined> {
+  const { bundle, set } = leased
+  for (let attempt = leased.attempt - 1; attempt > 0; attempt--) {
+    const names = { startedAt: set.startedAt, setId: set.id, bundleId: bundle.id, attempt }
+    const found = await readStoredManifest(vault, names, signal)
+    if (found === undefined) continue
+    const { entries, tarBytes, tarSha256, header } = found
+    const key = bundleKey(names)
+    try {
+      await vault.verify(key, { bytes: tarBytes, sha256: tarSha256 }, { signal })
+    } catch (error) {
+      if (isFirnError(error, 'damaged', 'vault-missing')) continue
+      throw error
+    }
+    const problems = problemsOf(leased.plan, entries)
+    return { key, archiveId: found.archiveId, tarBytes, tarSha256, archivedAt: header.createdAt, entries, problems }
+  }
+  return undefined
+}
+
+/** What the earlier attempt would have said: planned entries that it has no member of, and those that changed. */
+function problemsOf(plan: Uint8Array, entries: StoredBundle['entries']): Problem[] {
+  const states = new Map(entries.filter((entry) => entry.state !== 'void').map((entry) => [entry.path, entry.state]))
+  const problems: Problem[] = []
+  for (const { path, type } of decodePlan(plan)) {
+    const state = states.get(path)
+    if (state === 'changed') problems.push({ path, kind: 'changed', reason: 'changed while it was read' })
+    else if (state === undefined && isFile(type)) problems.push({ path, kind: 'failed', reason: 'could not be read when its bundle was packed' })
+  }
+  return problems
+}

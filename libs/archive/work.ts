@@ -1,0 +1,55 @@
+/** Who does which job: the handlers of the queue, for a worker process and for commands that run their own workers. */
+import type { Problem } from '#libs/bundle/entry.js'
+import type { BundleRow } from '#libs/catalog/catalog.js'
+import { isFirnError } from '#libs/errors/errors.js'
+import type { JobQueue } from '#libs/queue/queue.js'
+import { type IndexParts, indexBundle } from './index-bundle.js'
+import { giveUpBundle, type StoreParts, storeBundle } from './store-bundle.js'
+
+export interface WorkEvents {
+  readonly onStored?: (bundle: BundleRow, problems: readonly Problem[]) => void
+  readonly onIndexed?: (bundleId: string) => void
+  /** A job failed for good, and why. */
+  readonly onFailed?: (bundleId: string, error: unknown) => void
+  /** The vault as a whole cannot be written: every further bundle would fail alike. */
+  readonly onVaultTrouble?: (error: unknown) => void
+}
+
+export interface Workers {
+  stop(graceMs: number): Promise<void>
+}
+
+/** `concurrency`: bundles packed at the same time. */
+export function startWorkers(
+  parts: Omit<StoreParts, 'queue'> & IndexParts & { queue: Pick<JobQueue, 'add' | 'work'> },
+  options: WorkEvents & { concurrency: number },
+): Workers {
+  const { queue } = parts
+  const store = queue.work(
+    'store-bundle',
+    async ({ bundleId }, { signal }) => storeBundle(parts, bundleId, { signal, ...(options.onStored && { onStored: options.onStored }) }),
+    {
+      concurrency: options.concurrency,
+      onFailed: async ({ bundleId }, error, final) => {
+        if (isFirnError(error, 'vault-full', 'vault-refused')) options.onVaultTrouble?.(error)
+        if (!final) return
+        await giveUpBundle(parts, bundleId, error)
+        options.onFailed?.(bundleId, error)
+      },
+    },
+  )
+  const index = queue.work(
+    'index-bundle',
+    async ({ bundleId }, { signal }) => {
+      await indexBundle(parts, bundleId, { signal })
+      options.onIndexed?.(bundleId)
+    },
+    // One at a time: the index is one database's work, and the packers need the cores.
+    { concurrency: 1 },
+  )
+  return {
+    async stop(graceMs) {
+      await Promise.all([store.stop(graceMs), index.stop(graceMs)])
+    },
+  }
+}
