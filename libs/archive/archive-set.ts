@@ -38,7 +38,9 @@ export async function archiveSet(
     if (done && pending.live === 0 && pending.unindexed === 0) break
     const row = options.onProgress && (await catalog.set(set.id))
     if (row) options.onProgress?.(row)
-    await (crawled ? sleep(POLL_MS, undefined, { signal }).catch(() => signal.throwIfAborted()) : Promise.race([crawling, sleep(POLL_MS)]))
+    await (crawled
+      ? sleep(POLL_MS, undefined, { signal }).catch(() => signal.throwIfAborted())
+      : Promise.race([crawling, sleep(POLL_MS)]))
     signal.throwIfAborted()
   }
   const ended = await catalog.finishSet(set.id)

@@ -125,7 +125,8 @@ export async function* planSet(
 type Compared = { readonly entry: PlannedEntry } & (
   | { readonly is: 'new' }
   | { readonly is: 'live' }
-  | { readonly is: 'unchanged'; readonly setId: string }
+  /** `bundles`: the one that lists it and the one that holds its bytes. */
+  | { readonly is: 'unchanged'; readonly setId: string; readonly bundles: readonly string[] }
 )
 
 /** Looks a page of the walk up in the catalog and says of each entry, in order, whether it must travel. */
@@ -157,11 +158,14 @@ export async function compare(
 }
 
 function judge(entry: PlannedEntry, held: HeldFile | undefined): Compared {
-  if (held === undefined || !sameKind(entry, held) || held.mtimeNs !== entry.mtimeNs || held.state !== 'ok') return { entry, is: 'new' }
+  if (held === undefined || !sameKind(entry, held) || held.mtimeNs !== entry.mtimeNs || held.state !== 'ok')
+    return { entry, is: 'new' }
   // The size of a symlink or a directory says nothing.
   if (entry.type === 'file' && held.size !== entry.size) return { entry, is: 'new' }
   if (held.ctimeNs === entry.ctimeNs && held.ino === entry.ino) {
-    return held.live ? { entry, is: 'live' } : { entry, is: 'unchanged', setId: held.setId }
+    return held.live
+      ? { entry, is: 'live' }
+      : { entry, is: 'unchanged', setId: held.setId, bundles: [held.bundle, held.dataBundle] }
   }
   const { sha256, offset, dataBundle } = held
   if (held.live || entry.type !== 'file' || sha256 === undefined || offset === undefined) return { entry, is: 'new' }
@@ -172,7 +176,7 @@ const sameKind = (entry: PlannedEntry, held: HeldFile) =>
   entry.type === held.type || (entry.type === 'file' && held.type === 'hardlink')
 
 /** Pages ordered by inode, cut where the inode changes. An inode has at most some ten thousand names: a group fits in memory. */
-async function* groupsOf(pages: AsyncIterable<readonly PlannedEntry[]>): AsyncGenerator<PlannedEntry[]> {
+export async function* groupsOf(pages: AsyncIterable<readonly PlannedEntry[]>): AsyncGenerator<PlannedEntry[]> {
   let group: PlannedEntry[] = []
   for await (const page of pages) {
     for (const entry of page) {

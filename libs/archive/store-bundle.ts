@@ -139,7 +139,8 @@ function problemsOf(plan: Uint8Array, entries: StoredBundle['entries']): Problem
   for (const { path, type } of decodePlan(plan)) {
     const state = states.get(path)
     if (state === 'changed') problems.push({ path, kind: 'changed', reason: 'changed while it was read' })
-    else if (state === undefined && isFile(type)) problems.push({ path, kind: 'failed', reason: 'could not be read when its bundle was packed' })
+    else if (state === undefined && isFile(type))
+      problems.push({ path, kind: 'failed', reason: 'could not be read when its bundle was packed' })
   }
   return problems
 }

@@ -20,14 +20,15 @@ export interface Workers {
 }
 
 /** `concurrency`: bundles packed at the same time. */
-export function startWorkers(
+export async function startWorkers(
   parts: Omit<StoreParts, 'queue'> & IndexParts & { queue: Pick<JobQueue, 'add' | 'work'> },
   options: WorkEvents & { concurrency: number },
-): Workers {
+): Promise<Workers> {
   const { queue } = parts
-  const store = queue.work(
+  const store = await queue.work(
     'store-bundle',
-    async ({ bundleId }, { signal }) => storeBundle(parts, bundleId, { signal, ...(options.onStored && { onStored: options.onStored }) }),
+    async ({ bundleId }, { signal }) =>
+      storeBundle(parts, bundleId, { signal, ...(options.onStored && { onStored: options.onStored }) }),
     {
       concurrency: options.concurrency,
       onFailed: async ({ bundleId }, error, final) => {
@@ -38,7 +39,7 @@ export function startWorkers(
       },
     },
   )
-  const index = queue.work(
+  const index = await queue.work(
     'index-bundle',
     async ({ bundleId }, { signal }) => {
       await indexBundle(parts, bundleId, { signal })

@@ -70,7 +70,9 @@ export interface HeldFile {
   readonly gid: number
   readonly state: Entry['state']
   readonly sha256?: string
-  /** Bundle that holds the bytes (already followed through `dataBundle`) and where in it. */
+  /** Id of the bundle that lists it. */
+  readonly bundle: string
+  /** Id of the bundle that holds the bytes (itself, or where it points to), and where in it. */
   readonly dataBundle: string
   readonly offset?: number
   readonly link?: Raw
@@ -284,6 +286,7 @@ export interface RetrievalRow extends RetrievalRequest {
   readonly id: string
   readonly state: RetrievalState
   readonly layout: Layout
+  readonly host?: string
   readonly createdAt: Date
   readonly finishedAt?: Date
   readonly items: Readonly<Record<RetrievalState, number>>
@@ -324,8 +327,8 @@ export type Layout = 'path' | 'host' | 'set'
 export interface RetrievalVerbs {
   /** The bundles whose bytes these rows need, by vault and bundle number: grouped out of memory. */
   neededBundles(rows: AsyncIterable<readonly FileRow[]>): AsyncIterable<readonly NeededBundle[]>
-  /** Fixed once all rows of a new retrieval are known. */
-  setLayout(retrievalId: string, layout: Layout): Promise<void>
+  /** Fixed once all rows of a new retrieval are known. `host` where all rows are of one. */
+  setLayout(retrievalId: string, layout: Layout, host: string | undefined): Promise<void>
   /** The retrieval of the same request that is not over, if there is one. */
   openRetrieval(request: RetrievalRequest): Promise<RetrievalRow | undefined>
   /** Groups the rows by the bundle that holds their bytes, out of memory, in one transaction. */

@@ -1,0 +1,166 @@
+/**
+ * Does the vault hold what the catalog says? Without reading: is each object there, with its size, and its manifest. With reading:
+ * every byte against the hash of its bundle and of each of its files. And what does the vault hold that the catalog does not know?
+ * Firn deletes none of it: after an old catalog was restored, an unknown bundle is the only copy.
+ */
+import { createHash, type Hash } from 'node:crypto'
+import { manifestKey, parseKey } from '#libs/bundle/key.js'
+import type { BundleRow, Catalog, FileRow } from '#libs/catalog/catalog.js'
+import { isFirnError } from '#libs/errors/errors.js'
+import { type Raw, shown } from '#libs/os/raw.js'
+import type { Vault } from '#libs/vault/vault.js'
+
+export interface CheckParts {
+  readonly catalog: Pick<Catalog, 'storedBundles' | 'markChecked' | 'entriesOf' | 'knownBundles'>
+}
+
+export interface CheckOptions {
+  readonly readData: boolean
+  /** The n-th of m parts, by bundle number: a large vault is read over several nights. */
+  readonly subset?: { readonly n: number; readonly m: number }
+  readonly signal?: AbortSignal
+  readonly onBundle?: (bundle: BundleRow) => void
+}
+
+export type Finding =
+  | { readonly kind: 'missing' | 'damaged'; readonly bundle: BundleRow; readonly reason: string; readonly files?: readonly Raw[] }
+  /** No harm to any file: the manifest beside the tar is not there; the one inside is. */
+  | { readonly kind: 'no-manifest'; readonly bundle: BundleRow; readonly reason: string }
+  | { readonly kind: 'unknown'; readonly key: string; readonly reason: string }
+
+/** What is wrong in one vault, as it is found. Marks bundles missing or damaged, and heals those that are well again. */
+export async function* checkVault(parts: CheckParts, vault: Vault, options: CheckOptions): AsyncGenerator<Finding> {
+  for await (const page of parts.catalog.storedBundles(vault.id)) {
+    for (const bundle of page) {
+      options.signal?.throwIfAborted()
+      if (options.subset && Number(bundle.number % BigInt(options.subset.m)) !== options.subset.n - 1) continue
+      yield* checkBundle(parts, vault, bundle, options)
+      options.onBundle?.(bundle)
+    }
+  }
+  yield* unknownObjects(parts, vault, options)
+}
+
+async function* checkBundle(parts: CheckParts, vault: Vault, bundle: BundleRow, options: CheckOptions): AsyncGenerator<Finding> {
+  const { key, tarBytes } = bundle
+  if (key === undefined || tarBytes === undefined) return
+  const call = options.signal ? { signal: options.signal } : {}
+  const stored = await vault.stat(key, call)
+  let finding: Finding | undefined
+  if (stored === undefined) finding = { kind: 'missing', bundle, reason: `${key} is not in ${vault.id}` }
+  else if (stored.bytes !== tarBytes) {
+    finding = { kind: 'damaged', bundle, reason: `${key} has ${stored.bytes} bytes instead of ${tarBytes}` }
+  } else if (options.readData) finding = await readBundle(parts, vault, bundle, key, call)
+
+  if (finding?.kind === 'missing' || finding?.kind === 'damaged') {
+    await parts.catalog.markChecked(bundle.id, finding.kind, finding.reason)
+    yield finding
+  } else if (bundle.state !== 'stored' && (options.readData || bundle.state === 'missing')) {
+    await parts.catalog.markChecked(bundle.id, 'stored')
+  }
+  const names = parseKey(key)
+  if (names === undefined || (await vault.stat(manifestKey(names), call)) !== undefined) return
+  yield {
+    kind: 'no-manifest',
+    bundle,
+    reason: `${manifestKey(names)} is not in ${vault.id}; the manifest inside the tar is the only one`,
+  }
+}
+
+/** Reads a bundle once, hashing the whole and each file where it lies. */
+async function readBundle(
+  parts: CheckParts,
+  vault: Vault,
+  bundle: BundleRow,
+  key: string,
+  call: { signal?: AbortSignal },
+): Promise<Finding | undefined> {
+  const rows = (await parts.catalog.entriesOf(bundle.number))
+    .filter((row) => row.sha256 !== undefined && row.offset !== undefined && row.dataBundle === undefined)
+    .sort((a, b) => (a.offset as number) - (b.offset as number) || a.seq - b.seq)
+  const whole = createHash('sha256')
+  const files = fileHashes(rows)
+  let position = 0
+  try {
+    for await (const chunk of vault.read(key, undefined, call)) {
+      whole.update(chunk)
+      files.update(chunk, position)
+      position += chunk.byteLength
+    }
+  } catch (error) {
+    if (isFirnError(error, 'vault-frozen')) return { kind: 'damaged', bundle, reason: `${key} is cold: thaw it before reading` }
+    if (isFirnError(error, 'vault-missing', 'damaged')) return { kind: 'damaged', bundle, reason: error.message }
+    throw error
+  }
+  const wrong = files.finish()
+  if (whole.digest('hex') === bundle.tarSha256 && wrong.length === 0) return undefined
+  const named = wrong.length > 0 ? `, among them ${shown(wrong[0] as Raw)}` : ''
+  const reason = `the bytes of ${key} do not match their SHA-256 (${wrong.length} files${named})`
+  return { kind: 'damaged', bundle, reason, files: wrong }
+}
+
+/** Hashes files that lie one after the other (or, hard links, at the same place) in a stream. */
+function fileHashes(rows: readonly FileRow[]) {
+  const wrong: Raw[] = []
+  let next = 0
+  let current: { offset: number; end: number; hash: Hash; rows: FileRow[] } | undefined
+  const begin = () => {
+    const row = rows[next]
+    if (row === undefined) return undefined
+    const same: FileRow[] = []
+    while (rows[next] !== undefined && rows[next]?.offset === row.offset && rows[next]?.size === row.size)
+      same.push(rows[next++] as FileRow)
+    const offset = row.offset as number
+    return { offset, end: offset + row.size, hash: createHash('sha256'), rows: same }
+  }
+  const close = () => {
+    if (current === undefined) return
+    const sha256 = current.hash.digest('hex')
+    for (const row of current.rows) if (row.sha256 !== sha256) wrong.push(row.path)
+    current = undefined
+  }
+  return {
+    update(chunk: Uint8Array, position: number) {
+      const end = position + chunk.byteLength
+      for (;;) {
+        current ??= begin()
+        if (current === undefined || current.offset > end) return
+        const from = Math.max(current.offset, position)
+        const to = Math.min(current.end, end)
+        if (to > from) current.hash.update(chunk.subarray(from - position, to - position))
+        if (current.end > end) return
+        close()
+      }
+    },
+    finish(): Raw[] {
+      for (current ??= begin(); current !== undefined; current = begin()) close()
+      return wrong
+    },
+  }
+}
+
+/** Objects that no bundle of this catalog accounts for: pages of the listing against the catalog. */
+async function* unknownObjects(parts: CheckParts, vault: Vault, options: CheckOptions): AsyncGenerator<Finding> {
+  let page: string[] = []
+  const judge = async function* (): AsyncGenerator<Finding> {
+    const names = page.map((key) => ({ key, names: parseKey(key) }))
+    const known = await parts.catalog.knownBundles(names.flatMap(({ names }) => (names ? [names.bundleId] : [])))
+    for (const { key, names: parsed } of names) {
+      const bundle = parsed && known.get(parsed.bundleId)
+      if (parsed === undefined) yield { kind: 'unknown', key, reason: 'no name that Firn gives' }
+      else if (bundle === undefined)
+        yield { kind: 'unknown', key, reason: 'its bundle is not in this catalog; rebuild-catalog adopts it' }
+      else if (bundle.key !== undefined && parseKey(bundle.key)?.attempt !== parsed.attempt) {
+        yield { kind: 'unknown', key, reason: `another attempt at bundle ${bundle.id}, which is stored as ${bundle.key}` }
+      } else if (bundle.state === 'failed')
+        yield { kind: 'unknown', key, reason: `an attempt at bundle ${bundle.id}, which failed` }
+    }
+    page = []
+  }
+  for await (const { key } of vault.list('', options.signal ? { signal: options.signal } : {})) {
+    if (key === 'firn-vault.json') continue
+    page.push(key)
+    if (page.length === 1_000) yield* judge()
+  }
+  if (page.length > 0) yield* judge()
+}

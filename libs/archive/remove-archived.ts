@@ -1,0 +1,130 @@
+/**
+ * `--delete-after-archive`: sources go only when nothing can be lost by it. The tree is walked once more with the set's own filters;
+ * a file is removed only if it is still the one that a stored bundle holds (never one marked changed), the bundle's tar and manifest
+ * were verified again in this pass, and, of an inode with several names, every one of its names is among those found.
+ */
+import { lstatSync, unlinkSync } from 'node:fs'
+import { isFile, type PlannedEntry } from '#libs/bundle/entry.js'
+import { bundleKey, manifestKey, parseKey } from '#libs/bundle/key.js'
+import { decodeSidecar } from '#libs/bundle/sidecar.js'
+import type { Catalog } from '#libs/catalog/catalog.js'
+import { errnoOf, FirnError } from '#libs/errors/errors.js'
+import { type Raw, rawToBytes } from '#libs/os/raw.js'
+import type { Vault } from '#libs/vault/vault.js'
+import type { Source } from '#libs/walk/source.js'
+import { compare, groupsOf, type PlannedSet } from './crawl.js'
+import { readObject } from './stored-manifest.js'
+import { sentence } from './thaw-items.js'
+
+export interface RemoveParts {
+  readonly catalog: Pick<Catalog, 'openHeld' | 'openLinkStore' | 'bundle'>
+  readonly source: Source
+}
+
+export interface RemoveEvents {
+  readonly signal?: AbortSignal
+  /** Removed, or, in a dry run, to be removed. */
+  readonly onRemoved: (path: Raw) => Promise<void> | void
+  /** Kept although it was selected, and why. */
+  readonly onKept?: (path: Raw, reason: string) => void
+}
+
+/** Returns how many files were removed. */
+export async function removeArchived(
+  parts: RemoveParts,
+  vault: Vault,
+  set: PlannedSet,
+  leaveOut: readonly Raw[],
+  events: RemoveEvents,
+): Promise<number> {
+  const { signal } = events
+  const bundles = verifiedBundles(parts, vault, signal)
+  let removed = 0
+  const remove = async (entry: PlannedEntry, siblingsGone: boolean) => {
+    const reason = removeIfSame(entry, siblingsGone)
+    if (reason === undefined) {
+      removed++
+      await events.onRemoved(entry.path)
+    } else events.onKept?.(entry.path, reason)
+    return reason === undefined
+  }
+  await using links = await parts.catalog.openLinkStore()
+  await using held = await parts.catalog.openHeld({ host: set.host, vaultId: set.vaultId })
+  const walk = parts.source.walk({ roots: set.roots, leaveOut, ...set.options.walk }, signal ? { signal } : {})
+  for await (const page of walk) {
+    signal?.throwIfAborted()
+    const linked: PlannedEntry[] = []
+    for (const found of await compare(held, page.entries, false)) {
+      const { entry } = found
+      if (!isFile(entry.type)) continue
+      const trouble = found.is !== 'unchanged' ? 'it is not what the vault holds' : await bundles.trouble(found.bundles)
+      if (entry.nlink > 1 && entry.type === 'file') linked.push({ ...entry, unchanged: trouble === undefined })
+      else if (trouble !== undefined) events.onKept?.(entry.path, trouble)
+      else await remove(entry, false)
+    }
+    if (linked.length > 0) await links.add(linked)
+  }
+  for await (const group of groupsOf(links.groups())) {
+    const whole = group.length === group[0]?.nlink && group.every((entry) => entry.unchanged)
+    if (!whole) {
+      for (const { path } of group) events.onKept?.(path, 'not every name of its inode is archived and unchanged')
+      continue
+    }
+    let gone = false
+    for (const entry of group) gone = (await remove(entry, gone)) || gone
+  }
+  return removed
+}
+
+/** Removes the file if lstat still says what the walk saw; else the reason why not. */
+function removeIfSame(entry: PlannedEntry, siblingsGone: boolean): string | undefined {
+  const bytes = rawToBytes(entry.path)
+  try {
+    const now = lstatSync(bytes, { bigint: true })
+    const same =
+      now.dev === entry.dev &&
+      now.ino === entry.ino &&
+      now.mtimeNs === entry.mtimeNs &&
+      (entry.type === 'symlink' || now.size === BigInt(entry.size)) &&
+      // Removing one name of an inode moves the ctime that the others share.
+      (siblingsGone || now.ctimeNs === entry.ctimeNs)
+    if (!same) return 'it changed meanwhile'
+    unlinkSync(bytes)
+    return undefined
+  } catch (error) {
+    return errnoOf(error) === 'ENOENT' ? 'it is gone already' : sentence(error)
+  }
+}
+
+/** Verifies a bundle once per pass: its tar byte by byte, and that the manifest beside it can be read and is that tar's. */
+function verifiedBundles(parts: Pick<RemoveParts, 'catalog'>, vault: Vault, signal: AbortSignal | undefined) {
+  const verdicts = new Map<string, string | undefined>()
+  const call = signal ? { signal } : {}
+  const verify = async (bundleId: string): Promise<string | undefined> => {
+    const bundle = await parts.catalog.bundle(bundleId)
+    const { key, tarBytes: bytes, tarSha256: sha256 } = bundle ?? {}
+    const names = key === undefined ? undefined : parseKey(key)
+    if (bundle?.state !== 'stored' || key === undefined || bytes === undefined || sha256 === undefined || names === undefined) {
+      return `bundle ${bundleId} is not stored`
+    }
+    try {
+      await vault.verify(key, { bytes, sha256 }, call)
+      const sidecar = await decodeSidecar(await readObject(vault, manifestKey(names), call))
+      if (sidecar.tarSha256 === sha256 && bundleKey(names) === key) return undefined
+      return `the manifest of bundle ${bundleId} is another tar's`
+    } catch (error) {
+      if (error instanceof FirnError) return error.message
+      throw error
+    }
+  }
+  return {
+    async trouble(bundleIds: readonly string[]): Promise<string | undefined> {
+      for (const id of bundleIds) {
+        if (!verdicts.has(id)) verdicts.set(id, await verify(id))
+        const verdict = verdicts.get(id)
+        if (verdict !== undefined) return verdict
+      }
+      return undefined
+    },
+  }
+}

@@ -1,0 +1,64 @@
+/** What a retrieval needs of one thawed bundle: only those bytes are read, every file is verified, then placed. */
+import { isFile } from '#libs/bundle/entry.js'
+import type { PlaceResult, Placer } from '#libs/bundle/place.js'
+import type { Catalog, ItemRow, RetrievalRow } from '#libs/catalog/catalog.js'
+import { isFirnError } from '#libs/errors/errors.js'
+import { keepLease } from './keep-lease.js'
+import { placeOf } from './layout.js'
+import { sentence } from './thaw-items.js'
+import type { Vaults } from './vaults.js'
+
+export interface RestoreParts {
+  readonly catalog: Pick<Catalog, 'leaseItem' | 'itemRows' | 'markItem' | 'vaultUrl'>
+  readonly vaults: Vaults
+  readonly owner: string
+  readonly isGone: (owner: string) => boolean
+}
+
+/** Restores one item; false when another process is at it or its copy froze again meanwhile (look again later). */
+export async function restoreItem(
+  parts: RestoreParts,
+  retrieval: RetrievalRow,
+  item: ItemRow,
+  placer: Placer,
+  options: {
+    signal?: AbortSignal
+    onResults?: (results: readonly PlaceResult[]) => void
+    onItemFailed?: (item: ItemRow, reason: string) => void
+  } = {},
+): Promise<boolean> {
+  const { catalog } = parts
+  const renew = () => catalog.leaseItem(item.id, parts.owner, parts.isGone)
+  if (!(await renew())) return false
+  await using lease = keepLease(renew, options.signal)
+  const { signal } = lease
+  let filesRestored = 0
+  let filesFailed = 0
+  try {
+    const { vaultId, key } = item.bundle
+    const vault = await parts.vaults.open((await catalog.vaultUrl(vaultId)) ?? vaultId)
+    const rows = await catalog.itemRows(item.id)
+    const entries = rows.map((row) => ({ ...row, at: placeOf(row, retrieval.layout) }))
+    for await (const results of placer.place(entries, (range) => vault.read(key as string, range, { signal }), { signal })) {
+      for (const { entry, outcome } of results) {
+        if (!isFile(entry.type)) continue
+        if (outcome === 'failed') filesFailed++
+        else filesRestored++
+      }
+      options.onResults?.(results)
+    }
+  } catch (error) {
+    if (signal.aborted) throw signal.reason
+    if (isFirnError(error, 'vault-frozen')) {
+      await catalog.markItem(item.id, 'requested', { filesRestored })
+      return false
+    }
+    const reason = sentence(error)
+    await catalog.markItem(item.id, 'failed', { reason, filesRestored, filesFailed: item.files - filesRestored })
+    options.onItemFailed?.(item, reason)
+    return true
+  }
+  const reason = filesFailed > 0 ? `${filesFailed} of its files could not be restored` : undefined
+  await catalog.markItem(item.id, filesFailed > 0 ? 'failed' : 'done', { filesRestored, filesFailed, ...(reason && { reason }) })
+  return true
+}

@@ -1,0 +1,180 @@
+/**
+ * A retrieval from the request to the last file: what is needed of which bundle is written down first, then each bundle is thawed,
+ * read, verified and placed. Interrupted at any moment, the same request goes on where it stood.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { openPlacer, type PlaceResult, type Placer } from '#libs/bundle/place.js'
+import type { Catalog, FileRow, ItemRow, Layout, RetrievalRow } from '#libs/catalog/catalog.js'
+import { jsonName, type Raw } from '#libs/os/raw.js'
+import type { ThawTier } from '#libs/vault/vault.js'
+import { type FindParts, type FindRequest, findFiles } from './find.js'
+import { directoriesAt } from './layout.js'
+import { restoreItem } from './restore-bundle.js'
+import { isOpen, thawItems } from './thaw-items.js'
+import type { Vaults } from './vaults.js'
+
+export interface RetrieveRequest extends FindRequest {
+  /** Absolute. Empty: the retriever's own restore directory. */
+  readonly target: Raw
+  readonly overwrite: boolean
+  readonly setuid: boolean
+  /** Every file of each bundle that holds a match. */
+  readonly wholeBundles: boolean
+  readonly tier: ThawTier
+  readonly days: number
+  readonly detached: boolean
+}
+
+export interface RetrieveParts extends FindParts {
+  readonly catalog: FindParts['catalog'] &
+    Pick<
+      Catalog,
+      | 'openRetrieval'
+      | 'createRetrieval'
+      | 'setLayout'
+      | 'retrieval'
+      | 'items'
+      | 'itemRows'
+      | 'leaseItem'
+      | 'markItem'
+      | 'finishRetrieval'
+      | 'directories'
+      | 'neededBundles'
+      | 'entriesOf'
+      | 'set'
+      | 'vaultUrl'
+    >
+  readonly vaults: Vaults
+  readonly owner: string
+  readonly isGone: (owner: string) => boolean
+}
+
+/** The retrieval of this request: the one that is still open, else a new one. Undefined: nothing matches. */
+export async function openRetrieval(
+  parts: RetrieveParts,
+  request: RetrieveRequest,
+  options: { signal?: AbortSignal } = {},
+): Promise<RetrievalRow | undefined> {
+  const { catalog } = parts
+  const asked = { request: requestToJson(request), target: request.target, detached: request.detached }
+  const open = await catalog.openRetrieval(asked)
+  if (open !== undefined) return open
+
+  const hosts = new Set<string>()
+  const found = findFiles(parts, { ...request, selection: { ...request.selection, directories: true } }, options)
+  const rows = request.wholeBundles ? wholeBundles(parts, found) : found
+  const created = await catalog.createRetrieval(
+    asked,
+    noting(rows, (row) => hosts.add(row.host)),
+  )
+  if (hosts.size === 0) return undefined
+  const layout: Layout = request.selection.allVersions ? 'set' : hosts.size > 1 ? 'host' : 'path'
+  await catalog.setLayout(created.id, layout, hosts.size === 1 ? [...hosts][0] : undefined)
+  return catalog.retrieval(created.id)
+}
+
+async function* noting<T>(pages: AsyncIterable<readonly T[]>, note: (row: T) => void): AsyncGenerator<readonly T[]> {
+  for await (const page of pages) {
+    for (const row of page) note(row)
+    yield page
+  }
+}
+
+async function* wholeBundles(parts: RetrieveParts, found: AsyncIterable<readonly FileRow[]>): AsyncGenerator<readonly FileRow[]> {
+  for await (const page of parts.catalog.neededBundles(found)) {
+    for (const { bundle } of page) yield await parts.catalog.entriesOf(bundle.number)
+  }
+}
+
+/** What tells the same request again. */
+function requestToJson(request: RetrieveRequest): Record<string, unknown> {
+  const { archiveIds, paths, setIds, host, asOf, allVersions } = request.selection
+  return {
+    ...(request.query !== undefined && { query: request.query }),
+    ...(archiveIds?.length && { archiveIds }),
+    ...(paths?.length && { paths: paths.map((path) => jsonName('path', path)) }),
+    ...(setIds?.length && { setIds }),
+    ...(host !== undefined && { host }),
+    ...(asOf && { asOf: asOf.toISOString() }),
+    ...(allVersions && { allVersions }),
+    overwrite: request.overwrite,
+    setuid: request.setuid,
+    wholeBundles: request.wholeBundles,
+    tier: request.tier,
+    days: request.days,
+  }
+}
+
+export interface RetrieveEvents {
+  readonly onResults?: (results: readonly PlaceResult[]) => void
+  readonly onItemFailed?: (item: ItemRow, reason: string) => void
+  /** Nothing can be read at the moment: how many bundles thaw, and when the next one is expected. */
+  readonly onWaiting?: (thawing: number, expectedAt: Date | undefined) => void
+}
+
+export interface RetrieveOptions extends RetrieveEvents {
+  readonly signal?: AbortSignal
+  /** Where to place files: the retrieval's own target, or below the retriever's directory. */
+  readonly target: Raw
+  /** The longest time between two looks at a thaw. */
+  readonly checkSeconds: number
+}
+
+/** Carries a retrieval to its end: thaws, waits, fetches, verifies, places. */
+export async function retrieve(parts: RetrieveParts, id: string, options: RetrieveOptions): Promise<RetrievalRow> {
+  const { catalog } = parts
+  const { signal } = options
+  const retrieval = await mustFind(catalog, id)
+  const { overwrite, setuid } = retrieval.request as { overwrite: boolean; setuid: boolean }
+  const placer = await openPlacer({ target: options.target, retrievalId: id, overwrite, setuid })
+  try {
+    for (;;) {
+      const round = await retrieveReady(parts, retrieval, placer, options)
+      if (round.open === 0) break
+      options.onWaiting?.(round.open, round.nextAt)
+      await sleep(untilNextLook(round.nextAt, options.checkSeconds), undefined, signal ? { signal } : {})
+    }
+    await placer.finish((paths) => directoriesAt(catalog, retrieval, paths), signal ? { signal } : {})
+  } finally {
+    await placer.close()
+  }
+  return catalog.finishRetrieval(id)
+}
+
+/** One look at every open item: asks for thaws, and fetches what is ready. Says what is still open. */
+export async function retrieveReady(
+  parts: RetrieveParts,
+  retrieval: RetrievalRow,
+  placer: Placer,
+  options: RetrieveEvents & { signal?: AbortSignal },
+): Promise<{ open: number; nextAt: Date | undefined }> {
+  let open = 0
+  let nextAt: Date | undefined
+  for await (const page of parts.catalog.items(retrieval.id)) {
+    const items = page.filter((item) => isOpen(item.state))
+    const thaws = await thawItems(parts, retrieval, items, options)
+    for (const { item, ready, readyAt } of thaws) {
+      options.signal?.throwIfAborted()
+      if (ready) {
+        if (!(await restoreItem(parts, retrieval, item, placer, options))) open++
+      } else {
+        open++
+        if (readyAt && (nextAt === undefined || readyAt < nextAt)) nextAt = readyAt
+      }
+    }
+  }
+  return { open, nextAt }
+}
+
+/** A vault that names no time is looked at every `checkSeconds`; one that does, a moment after it. */
+function untilNextLook(nextAt: Date | undefined, checkSeconds: number): number {
+  const longest = checkSeconds * 1000
+  if (nextAt === undefined) return longest
+  return Math.min(longest, Math.max(nextAt.getTime() - Date.now() + 50, 50))
+}
+
+async function mustFind(catalog: Pick<Catalog, 'retrieval'>, id: string): Promise<RetrievalRow> {
+  const retrieval = await catalog.retrieval(id)
+  if (retrieval === undefined) throw new Error(`retrieval ${id} is not in the catalog`)
+  return retrieval
+}
