@@ -1,0 +1,15 @@
+/**
+ * Tests that read what Firn wrote with other people's tools. `npm test` needs npm alone, so there a tool that the machine lacks skips
+ * its tests by name; in the tier with services (FIRN_TEST_SERVICES=1), which installs the tools, a missing one fails.
+ */
+import { spawnSync } from 'node:child_process'
+import { describe } from '@jest/globals'
+
+const demanded = process.env['FIRN_TEST_SERVICES'] === '1'
+
+/** `describe`, if every tool is there (or must be). */
+export function describeWith(tools: readonly string[], name: string, tests: () => void): void {
+  const missing = tools.filter((tool) => spawnSync(tool, ['--version']).error !== undefined)
+  if (missing.length === 0 || demanded) describe(name, tests)
+  else describe.skip(`${name} (skipped: no ${missing.join(', ')} on this machine)`, tests)
+}
