@@ -66,7 +66,8 @@ export const exitCodeOf = (error: unknown): ExitCode => (error instanceof FirnEr
 
 /** The code of a Node system error (`ENOENT` ...), or undefined. */
 export function errnoOf(error: unknown): string | undefined {
-  const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined
+  // Asked by shape: in a test sandbox the file system's errors are of another realm, and `instanceof Error` says no.
+  const code = typeof error === 'object' && error !== null ? (error as NodeJS.ErrnoException).code : undefined
   return typeof code === 'string' && /^E[A-Z0-9]+$/.test(code) ? code : undefined
 }
 
