@@ -20,7 +20,12 @@ export async function archiveSet(
   parts: ArchiveSetParts,
   set: SetRow,
   leaveOut: readonly Raw[],
-  options: CrawlEvents & { signal?: AbortSignal; onProgress?: (set: SetRow) => void } = {},
+  options: CrawlEvents & {
+    signal?: AbortSignal
+    onProgress?: (set: SetRow) => void
+    /** Return once everything is planned. */
+    detach?: boolean
+  } = {},
 ): Promise<SetRow> {
   const { catalog } = parts
   await using lease = keepLease(() => catalog.leaseSet(set.id, parts.owner, parts.isGone), options.signal)
@@ -35,7 +40,7 @@ export async function archiveSet(
   for (;;) {
     const done = crawled
     const pending = await catalog.pendingBundles(set.id)
-    if (done && pending.live === 0 && pending.unindexed === 0) break
+    if (done && (options.detach || (pending.live === 0 && pending.unindexed === 0))) break
     const row = options.onProgress && (await catalog.set(set.id))
     if (row) options.onProgress?.(row)
     await (crawled

@@ -23,6 +23,8 @@ export interface RemoveParts {
 
 export interface RemoveEvents {
   readonly signal?: AbortSignal
+  /** Name what a run would remove: what it would archive, and what is archived already. */
+  readonly dryRun: boolean
   /** Removed, or, in a dry run, to be removed. */
   readonly onRemoved: (path: Raw) => Promise<void> | void
   /** Kept although it was selected, and why. */
@@ -41,7 +43,7 @@ export async function removeArchived(
   const bundles = verifiedBundles(parts, vault, signal)
   let removed = 0
   const remove = async (entry: PlannedEntry, siblingsGone: boolean) => {
-    const reason = removeIfSame(entry, siblingsGone)
+    const reason = events.dryRun ? undefined : removeIfSame(entry, siblingsGone)
     if (reason === undefined) {
       removed++
       await events.onRemoved(entry.path)
@@ -57,7 +59,12 @@ export async function removeArchived(
     for (const found of await compare(held, page.entries, false)) {
       const { entry } = found
       if (!isFile(entry.type)) continue
-      const trouble = found.is !== 'unchanged' ? 'it is not what the vault holds' : await bundles.trouble(found.bundles)
+      const archived = found.is === 'unchanged'
+      const trouble = archived
+        ? await bundles.trouble(found.bundles)
+        : events.dryRun
+          ? undefined
+          : 'it is not what the vault holds'
       if (entry.nlink > 1 && entry.type === 'file') linked.push({ ...entry, unchanged: trouble === undefined })
       else if (trouble !== undefined) events.onKept?.(entry.path, trouble)
       else await remove(entry, false)

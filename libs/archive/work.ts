@@ -12,7 +12,7 @@ export interface WorkEvents {
   /** A job failed for good, and why. */
   readonly onFailed?: (bundleId: string, error: unknown) => void
   /** The vault as a whole cannot be written: every further bundle would fail alike. */
-  readonly onVaultTrouble?: (error: unknown) => void
+  readonly onVaultTrouble?: (error: unknown, bundleId: string) => Promise<void> | void
 }
 
 export interface Workers {
@@ -32,7 +32,7 @@ export async function startWorkers(
     {
       concurrency: options.concurrency,
       onFailed: async ({ bundleId }, error, final) => {
-        if (isFirnError(error, 'vault-full', 'vault-refused')) options.onVaultTrouble?.(error)
+        if (isFirnError(error, 'vault-full', 'vault-refused')) await options.onVaultTrouble?.(error, bundleId)
         if (!final) return
         await giveUpBundle(parts, bundleId, error)
         options.onFailed?.(bundleId, error)

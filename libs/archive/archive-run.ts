@@ -1,0 +1,111 @@
+/** One run of `archive-files`: what an earlier run left unfinished first, then a set of its own, from the walk to the index. */
+import type { Catalog, SetRequest, SetRow } from '#libs/catalog/catalog.js'
+import { isFirnError } from '#libs/errors/errors.js'
+import type { Raw } from '#libs/os/raw.js'
+import type { JobQueue } from '#libs/queue/queue.js'
+import { type ArchiveSetParts, archiveSet, takeInterrupted } from './archive-set.js'
+import type { CrawlEvents } from './crawl.js'
+import type { IndexParts } from './index-bundle.js'
+import { claimVault } from './own-vault.js'
+import { keepReconciling, reconcile, sweepUnfinished } from './reconcile.js'
+import type { StoreParts } from './store-bundle.js'
+import { sentence } from './thaw-items.js'
+import { startWorkers, type WorkEvents } from './work.js'
+
+export interface ArchiveRunParts extends Omit<ArchiveSetParts, 'catalog' | 'queue'>, Omit<StoreParts, 'catalog' | 'queue'> {
+  readonly catalog: ArchiveSetParts['catalog'] &
+    StoreParts['catalog'] &
+    IndexParts['catalog'] &
+    Pick<
+      Catalog,
+      | 'catalogId'
+      | 'createSet'
+      | 'endSet'
+      | 'interruptedSets'
+      | 'strandedBundles'
+      | 'unindexedBundles'
+      | 'knownBundles'
+      | 'hasLiveLease'
+    >
+  readonly queue: Pick<JobQueue, 'add' | 'work'>
+  readonly index: IndexParts['index']
+}
+
+export interface ArchiveRunEvents extends CrawlEvents, WorkEvents {
+  readonly onProgress?: (set: SetRow) => void
+  /** An interrupted set is being finished first. */
+  readonly onResume?: (set: SetRow) => void
+  readonly onNote?: (text: string) => void
+  readonly onSet?: (set: SetRow) => void
+}
+
+export interface ArchiveRunOptions extends ArchiveRunEvents {
+  readonly signal: AbortSignal
+  /** Bundles packed at a time by this process; 0: other processes are the workers. */
+  readonly workers: number
+  readonly leaveOut: readonly Raw[]
+  /** Returns once everything is planned; other processes do the rest. */
+  readonly detach: boolean
+}
+
+export async function archiveRun(parts: ArchiveRunParts, request: SetRequest, options: ArchiveRunOptions): Promise<SetRow> {
+  const { catalog } = parts
+  const vault = await parts.vaults.open(request.vaultUrl)
+  await vault.prepare({ signal: options.signal })
+  await claimVault(vault, catalog.catalogId, { signal: options.signal })
+
+  // Trouble of a vault as a whole ends the phase that needs it: every further bundle would fail alike.
+  let phase = { vaultId: request.vaultId, trouble: new AbortController() }
+  const begin = (vaultId: string): AbortSignal => {
+    phase = { vaultId, trouble: new AbortController() }
+    return AbortSignal.any([options.signal, phase.trouble.signal])
+  }
+  const workers =
+    options.workers > 0
+      ? await startWorkers(parts, {
+          ...options,
+          concurrency: options.workers,
+          onVaultTrouble: async (error, bundleId) => {
+            const bundle = await catalog.bundle(bundleId)
+            if (bundle?.vaultId === phase.vaultId) phase.trouble.abort(error)
+          },
+        })
+      : undefined
+  const reconciler = keepReconciling(parts, (error) => options.onNote?.(`reconciling failed: ${sentence(error)}`))
+  try {
+    await reconcile(parts, 0)
+    await sweepUnfinished(parts, vault, { signal: options.signal })
+    await finishInterrupted(parts, request.host, begin, options)
+    const signal = begin(request.vaultId)
+    const set = await catalog.createSet(request, parts.owner)
+    options.onSet?.(set)
+    return await archiveSet(parts, set, options.leaveOut, { ...options, signal })
+  } finally {
+    await reconciler.stop()
+    // Whatever still runs here was aborted, or is another set's: it is handed back at once.
+    await workers?.stop(0)
+  }
+}
+
+async function finishInterrupted(
+  parts: ArchiveRunParts,
+  host: string,
+  begin: (vaultId: string) => AbortSignal,
+  options: ArchiveRunOptions,
+): Promise<void> {
+  for await (const set of takeInterrupted(parts, host)) {
+    options.onResume?.(set)
+    const signal = begin(set.vaultId)
+    try {
+      await archiveSet(parts, set, options.leaveOut, { ...options, signal })
+    } catch (error) {
+      options.signal.throwIfAborted()
+      const { catalog, owner } = parts
+      await catalog.releaseSet(set.id, owner)
+      // The trouble of an old vault must not keep new sets from being archived; the set is tried again by the next run.
+      if (!isFirnError(error, 'vault-refused', 'vault-full', 'lease-lost'))
+        await catalog.endSet(set.id, 'failed', sentence(error))
+      options.onNote?.(`set ${set.id} of an earlier run could not be finished: ${sentence(error)}`)
+    }
+  }
+}
