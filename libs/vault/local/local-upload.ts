@@ -1,0 +1,159 @@
+/** An object on its way into a directory: a temporary beside its final name, synced, then linked to it. */
+import { type FileHandle, open, unlink } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
+import { FirnError } from '#libs/errors/errors.js'
+import type { CallOptions, Upload } from '../vault.js'
+import { publish, syncDirectory } from './durable.js'
+import { temporaryName } from './hidden-name.js'
+
+/**
+ * How many bytes may wait in the page cache before the disk is set to work on them. Without it a bundle of some hundred MB would be
+ * written out in one go by the last fsync, while everybody waits.
+ */
+const WRITE_BACK_BYTES = 32 * 1024 * 1024
+
+export interface UploadPlace {
+  readonly key: string
+  readonly path: string
+  /** Called when the object is whole and before it gets its name; `undo` when it does not get it. */
+  readonly beforeName?: { make(path: string): Promise<void>; undo(path: string): Promise<void> } | undefined
+  /** Says errors of the system in the words of the port. */
+  explain(error: unknown): unknown
+}
+
+/** The directory of `place.path` must be there. */
+export async function beginUpload(place: UploadPlace, { signal }: CallOptions): Promise<Upload> {
+  const { key, path, beforeName, explain } = place
+  const temporary = join(dirname(path), temporaryName(basename(path)))
+  const handle: FileHandle = await open(temporary, 'wx', 0o600)
+
+  let offset = 0
+  let unsynced = 0
+  let writeBack: Promise<void> | undefined
+  const inFlight = new Set<Promise<void>>()
+  let state: 'writing' | 'sealed' | 'done' | 'gone' = 'writing'
+  let failure: { error: unknown } | undefined
+  let ending: Promise<unknown> = Promise.resolve()
+
+  async function discard(): Promise<void> {
+    if (state === 'done' || state === 'gone') return
+    const wasOpen = state === 'writing'
+    state = 'gone'
+    // close() waits for the writes in flight.
+    if (wasOpen) await handle.close().catch(() => {})
+    await unlink(temporary).catch((error) => {
+      if (error.code !== 'ENOENT') throw error
+    })
+  }
+
+  /** One ending after another: an abort during `complete` waits, and finds either a whole object or nothing. */
+  function oneAtATime<T>(step: () => Promise<T>): Promise<T> {
+    const next = ending.then(step)
+    ending = next.catch(() => {})
+    return next
+  }
+
+  const onAbort = () => void oneAtATime(discard).catch(() => {})
+  signal?.addEventListener('abort', onAbort, { once: true })
+  const release = () => signal?.removeEventListener('abort', onAbort)
+
+  async function fail(error: unknown): Promise<never> {
+    failure ??= { error: explain(error) }
+    release()
+    await discard().catch(() => {})
+    throw failure.error
+  }
+
+  function checkUsable(): void {
+    if (failure) throw failure.error
+    signal?.throwIfAborted()
+    if (state === 'done') throw new FirnError('failed', `The upload of ${key} is complete already.`)
+    if (state === 'gone') throw new FirnError('failed', `The upload of ${key} was aborted.`)
+  }
+
+  async function seal(): Promise<void> {
+    checkUsable()
+    if (state === 'sealed') return
+    try {
+      await Promise.all([...inFlight, writeBack])
+      signal?.throwIfAborted()
+      await handle.datasync()
+      await handle.close()
+      state = 'sealed'
+    } catch (error) {
+      await fail(error)
+    }
+  }
+
+  async function writeAll(chunk: Uint8Array, at: number): Promise<void> {
+    for (let written = 0; written < chunk.length; ) {
+      written += (await handle.write(chunk, written, chunk.length - written, at + written)).bytesWritten
+    }
+  }
+
+  function startWriteBack(): void {
+    if (writeBack || unsynced < WRITE_BACK_BYTES) return
+    unsynced = 0
+    const running = handle.datasync()
+    writeBack = running
+    running.then(
+      () => {
+        writeBack = undefined
+      },
+      // Left in place: `seal` waits for it and finds the error.
+      () => {},
+    )
+  }
+
+  return {
+    async write(chunk) {
+      checkUsable()
+      if (state === 'sealed') throw new FirnError('failed', `The upload of ${key} is sealed already.`)
+      const writing = writeAll(chunk, offset)
+      offset += chunk.length
+      unsynced += chunk.length
+      inFlight.add(writing)
+      try {
+        await writing
+        inFlight.delete(writing)
+        if (state === 'writing') startWriteBack()
+        checkUsable()
+      } catch (error) {
+        inFlight.delete(writing)
+        signal?.throwIfAborted()
+        await fail(error)
+      }
+    },
+
+    seal: () => oneAtATime(seal),
+
+    complete: () =>
+      oneAtATime(async () => {
+        await seal()
+        checkUsable()
+        try {
+          await beforeName?.make(path)
+          await publish(temporary, path)
+        } catch (error) {
+          await beforeName?.undo(path)
+          await fail(error)
+        }
+        state = 'done'
+        release()
+        try {
+          await syncDirectory(dirname(path))
+        } catch (error) {
+          throw explain(error)
+        }
+        return { archiveId: key }
+      }),
+
+    abort: () =>
+      oneAtATime(async () => {
+        release()
+        await discard().catch((error) => {
+          throw explain(error)
+        })
+      }),
+  }
+}
