@@ -1,0 +1,83 @@
+/** One command as a whole process: how long, how much memory at its peak, how much CPU, it and all its children together. */
+import { spawn } from 'node:child_process'
+import { readdirSync, readFileSync } from 'node:fs'
+
+export interface Measured {
+  readonly seconds: number
+  /** Peak of the sum over processes, sampled every 20 ms. */
+  readonly peakBytes: number
+  readonly cpuSeconds: number
+}
+
+/** Clock ticks a second, as Linux has it on every platform that Node runs on. */
+const TICKS = 100
+const PAGE_BYTES = 4096
+
+export async function measure(command: string, env: NodeJS.ProcessEnv = {}): Promise<Measured> {
+  const began = performance.now()
+  const child = spawn('bash', ['-c', `set -o pipefail; ${command}`], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+    env: { ...process.env, ...env },
+  })
+  let errors = ''
+  child.stderr.on('data', (chunk) => {
+    errors = (errors + chunk).slice(-2_000)
+  })
+  let peakBytes = 0
+  const cpu = new Map<number, number>()
+  const sample = () => {
+    let bytes = 0
+    for (const { pid, residentBytes, cpuSeconds } of family(child.pid as number)) {
+      bytes += residentBytes
+      cpu.set(pid, cpuSeconds)
+    }
+    if (bytes > peakBytes) peakBytes = bytes
+  }
+  const timer = setInterval(sample, 20)
+  const code = await new Promise<number | null>((resolve, reject) => {
+    child.on('error', reject)
+    child.on('close', resolve)
+  })
+  clearInterval(timer)
+  if (code !== 0) throw new Error(`exit ${code}: ${command}\n${errors}`)
+  const cpuSeconds = [...cpu.values()].reduce((sum, seconds) => sum + seconds, 0)
+  return { seconds: (performance.now() - began) / 1000, peakBytes, cpuSeconds }
+}
+
+interface Sampled {
+  readonly pid: number
+  readonly residentBytes: number
+  readonly cpuSeconds: number
+}
+
+/** A process and its descendants. A server that was started into a session of its own is none of them. */
+function family(root: number): Sampled[] {
+  const processes = new Map<number, Sampled & { parent: number }>()
+  for (const name of readdirSync('/proc')) {
+    if (!/^\d+$/.test(name)) continue
+    try {
+      const stat = readFileSync(`/proc/${name}/stat`, 'latin1')
+      const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+      const pid = Number(name)
+      processes.set(pid, {
+        pid,
+        parent: Number(fields[1]),
+        cpuSeconds: (Number(fields[11]) + Number(fields[12])) / TICKS,
+        residentBytes: Number(fields[21]) * PAGE_BYTES,
+      })
+    } catch {
+      // it ended meanwhile
+    }
+  }
+  const within = (pid: number): boolean => {
+    for (let at: number | undefined = pid; at !== undefined && at > 1; at = processes.get(at)?.parent)
+      if (at === root) return true
+    return false
+  }
+  return [...processes.values()].filter(({ pid }) => within(pid))
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b)
+  return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN
+}
