@@ -4,5 +4,7 @@ export default {
   rootDir: 'dist',
   testMatch: ['**/*.test.js'],
   transform: {},
+  globalSetup: './test/global-setup.js',
+  globalTeardown: './test/global-teardown.js',
   testTimeout: 60_000,
 }

@@ -1,0 +1,89 @@
+/** Makes the data directory: in a temporary one, renamed when it is whole, so that an initdb that was killed in the middle leaves no trace. */
+import { chown, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { errnoOf, FirnError } from '#libs/errors/errors.js'
+import { reasonOf } from '../home.js'
+import type { Binaries } from './binaries.js'
+import type { Owner } from './owner.js'
+import { run } from './run.js'
+
+const UNFINISHED = 'data.new-'
+
+/** Called under the lock, with no server running. */
+export async function initCluster(directory: string, binaries: Binaries, owner: Owner, durable: boolean): Promise<void> {
+  const data = join(directory, 'data')
+  for (const name of await readdir(directory)) {
+    if (name.startsWith(UNFINISHED)) await rm(join(directory, name), { recursive: true, force: true })
+  }
+  if (await versionIsRight(data, binaries)) return
+
+  const unfinished = join(directory, `${UNFINISHED}${process.pid}`)
+  try {
+    await mkdir(unfinished, { mode: 0o700 })
+    if (owner.as.uid !== undefined) await chown(unfinished, owner.uid, owner.gid)
+    const args = ['-D', unfinished, '-U', 'firn', '--auth=trust', '--encoding=UTF8', '--locale=C', '--no-instructions']
+    const made = await run(binaries.initdb, durable ? args : [...args, '--no-sync'], owner.as)
+    if (made.code !== 0) throw initdbFailed(directory, made.code, made.stderr)
+    await rename(unfinished, data)
+    await flush(directory)
+  } catch (error) {
+    await rm(unfinished, { recursive: true, force: true })
+    if (error instanceof FirnError) throw error
+    throw new FirnError('database', `The database cannot be made in ${directory}: ${reasonOf(error)}.`, { cause: error })
+  }
+}
+
+/** False where there is no data directory yet. */
+async function versionIsRight(data: string, binaries: Binaries): Promise<boolean> {
+  try {
+    const version = (await readFile(join(data, 'PG_VERSION'), 'utf8')).trim()
+    if (version === binaries.major) return true
+    throw new FirnError(
+      'usage',
+      `The database in ${data} was made by Postgres ${version}, and this Firn brings Postgres ${binaries.major}: ` +
+        'run the Firn that made it, or move the directory away and run `firn rebuild-catalog` for each vault.',
+    )
+  } catch (error) {
+    if (error instanceof FirnError) throw error
+    if (errnoOf(error) !== 'ENOENT') throw error
+  }
+  const names = await readdir(data).catch((error: unknown) => {
+    if (errnoOf(error) === 'ENOENT') return undefined
+    throw error
+  })
+  if (names === undefined) return false
+  throw new FirnError('usage', `${data} is no database (it has no PG_VERSION): move it away.`)
+}
+
+function initdbFailed(directory: string, code: number | string, stderr: string): FirnError {
+  if (code === 'ENOENT') return wrongLibrary()
+  if (code === 'EPERM' || code === 'EINVAL') return mayNotSwitchUser()
+  const lines = stderr.split('\n')
+  const reason =
+    lines.find((line) => /(^initdb: error|FATAL|PANIC|ERROR):/.test(line)) ??
+    lines.find((line) => line !== '') ??
+    `it ended with ${code}`
+  return new FirnError('database', `The database cannot be made in ${directory}: ${withoutPrefix(reason)}.`)
+}
+
+/** The program is there, but the kernel does not find its loader. */
+export const wrongLibrary = (): FirnError =>
+  new FirnError(
+    'usage',
+    'The embedded database cannot run here: its programs need the GNU C library (not musl, as on Alpine). Set FIRN_DATABASE_URL to a Postgres server.',
+  )
+
+export const mayNotSwitchUser = (): FirnError =>
+  new FirnError(
+    'usage',
+    'The embedded database cannot run here: Postgres refuses to run as root, and this root may not switch to another user. ' +
+      'Run as an ordinary user, or set FIRN_DATABASE_URL.',
+  )
+
+/** `initdb: error: could not ...` and `2026-11-21 04:50:45.123 UTC [7] FATAL:  could not ...` to `could not ...`. */
+export const withoutPrefix = (line: string): string => line.replace(/^.*?(error|FATAL|PANIC|ERROR):\s*/, '').replace(/\.$/, '')
+
+async function flush(directory: string): Promise<void> {
+  const handle = await open(directory)
+  await handle.sync().finally(() => handle.close())
+}

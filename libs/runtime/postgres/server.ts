@@ -1,0 +1,201 @@
+/** Starts the server in a session of its own, finds one that runs, and stops it. All of it is called under the home's lock. */
+import { spawn } from 'node:child_process'
+import { open, readFile, rename, rm, stat, statfs, writeFile } from 'node:fs/promises'
+import { hostname } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import pg from 'pg'
+import { FirnError } from '#libs/errors/errors.js'
+import { reasonOf } from '../home.js'
+import { findBinaries } from './binaries.js'
+import { initCluster, mayNotSwitchUser, withoutPrefix, wrongLibrary } from './init-cluster.js'
+import type { Owner } from './owner.js'
+import { isServing, readPostmaster } from './postmaster.js'
+import { PROGRAM_ENV } from './run.js'
+import { serverSettings } from './settings.js'
+import { closeSocketDirectory, openSocketDirectory } from './socket-directory.js'
+
+export interface ServerOptions {
+  /** FIRN_HOME/postgres. */
+  readonly directory: string
+  readonly owner: Owner
+  /** False: does not survive a power cut. For tests. */
+  readonly durable: boolean
+  readonly log: (text: string) => void
+}
+
+/** A connection to the server's maintenance database, after starting it where it does not run. */
+export async function connectOrStart(options: ServerOptions, applicationName: string): Promise<pg.Client> {
+  const { directory, log } = options
+  const data = join(directory, 'data')
+  const recovering = sayLater(log, 'the database recovers from a crash; this may take some minutes')
+  const began = Date.now()
+  for (let starts = 0; ; ) {
+    const found = await readPostmaster(data)
+    if (!found || !(await isServing(found.pid, data))) {
+      if (found) await forget(directory, found.socketDirectory)
+      const failure = await start(options)
+      if (failure === undefined) continue
+      // Processes of a server that was killed may need a moment to notice it; until then its memory is in use.
+      if (++starts >= 40 || !failure.mayPass) throw failure.error
+      await sleep(250)
+      continue
+    }
+    try {
+      return await connect(found.socketDirectory, applicationName)
+    } catch (error) {
+      const code = (error as { code?: unknown }).code
+      const notYet = code === STARTING_OR_STOPPING || code === 'ENOENT' || code === 'ECONNREFUSED' || code === 'ECONNRESET'
+      if (!notYet)
+        throw new FirnError('database', `The embedded database refuses connections: ${reasonOf(error)}.`, { cause: error })
+      if (code === 'ENOENT' && found.status === 'ready' && Date.now() - began > 2_000) {
+        log(`the socket in ${found.socketDirectory} is gone; the server is started anew`)
+        await stopServer(options)
+      }
+      recovering()
+      await sleep(10)
+    }
+  }
+}
+
+/** A connection to a server that runs; throws where none does. */
+export async function connectRunning(
+  { directory }: Pick<ServerOptions, 'directory'>,
+  applicationName: string,
+): Promise<pg.Client> {
+  const found = await readPostmaster(join(directory, 'data'))
+  return connect(found?.socketDirectory ?? '/nowhere', applicationName)
+}
+
+/** SQLSTATE cannot_connect_now. */
+const STARTING_OR_STOPPING = '57P03'
+
+async function connect(socketDirectory: string, applicationName: string): Promise<pg.Client> {
+  const client = new pg.Client({ connectionString: serverUrl(socketDirectory, 'postgres'), application_name: applicationName })
+  client.on('error', () => {}) // 'end' tells it, too
+  await client.connect()
+  return client
+}
+
+/** ssl and port are said aloud: PGSSLMODE and PGPORT in a user's environment must not count here. */
+export const serverUrl = (socketDirectory: string, database: string): string =>
+  `postgresql://firn@localhost:5432/${database}?host=${encodeURIComponent(socketDirectory)}&sslmode=disable`
+
+/** Disconnects everybody, writes the last checkpoint and ends (a "fast" stop). */
+export async function stopServer(options: Pick<ServerOptions, 'directory' | 'log'>): Promise<void> {
+  const data = join(options.directory, 'data')
+  const found = await readPostmaster(data)
+  if (!found || !(await isServing(found.pid, data))) return
+  const slow = sayLater(options.log, 'the database writes its last checkpoint')
+  process.kill(found.pid, 'SIGINT')
+  while (await isServing(found.pid, data)) {
+    slow()
+    await sleep(5)
+  }
+  await closeSocketDirectory(options.directory, found.socketDirectory)
+}
+
+/** Network file systems, by the numbers in statfs(2): NFS, SMB, CIFS, SMB2, Lustre, Ceph, AFS, 9p. */
+const SHARED: ReadonlySet<number> = new Set([
+  0x6969, 0x517b, 0xff534d42, 0xfe534d42, 0x0bd00bd0, 0x00c36400, 0x5346414f, 0x01021997,
+])
+
+/** The server was killed, or the machine lost power, and left its files. */
+async function forget(directory: string, socketDirectory: string): Promise<void> {
+  const data = join(directory, 'data')
+  const { type } = await statfs(data)
+  const startedOn = await readFile(join(directory, 'host'), 'utf8').catch(() => '')
+  if (SHARED.has(type) && startedOn !== hostname()) {
+    throw new FirnError(
+      'usage',
+      `The database in ${data} lies on a network file system and may be running on ${startedOn || 'another machine'}. ` +
+        'Give each machine a FIRN_HOME on a disk of its own; when no machine runs it, remove its postmaster.pid.',
+    )
+  }
+  await rm(join(data, 'postmaster.pid'), { force: true })
+  if (socketDirectory !== '') {
+    await rm(join(socketDirectory, '.s.PGSQL.5432'), { force: true })
+    await rm(join(socketDirectory, '.s.PGSQL.5432.lock'), { force: true })
+  }
+}
+
+interface Failure {
+  readonly error: FirnError
+  readonly mayPass: boolean
+}
+
+/** Returns when the server has said `ready`, or why it did not. */
+async function start(options: ServerOptions): Promise<Failure | undefined> {
+  const { directory, owner, durable } = options
+  const data = join(directory, 'data')
+  const binaries = await findBinaries(directory, owner)
+  await initCluster(directory, binaries, owner, durable)
+  const socketDirectory = await openSocketDirectory(directory, owner)
+  await writeFile(join(directory, 'host'), hostname(), { mode: 0o600 })
+  const log = await openLog(directory)
+  try {
+    const { size } = await log.stat()
+    const args = ['-D', data, ...serverSettings(socketDirectory, durable)]
+    const stdio: ['ignore', number, number] = ['ignore', log.fd, log.fd]
+    const child = spawn(binaries.postgres, args, { ...owner.as, cwd: '/', env: PROGRAM_ENV, detached: true, stdio })
+    let end: number | string | undefined
+    child.once('error', (error: NodeJS.ErrnoException) => {
+      end = error.code ?? 'EUNKNOWN'
+    })
+    child.once('exit', (code, signal) => {
+      end = code ?? signal ?? 'SIGKILL'
+    })
+    child.unref()
+    const recovering = sayLater(options.log, 'the database recovers from a crash; this may take some minutes')
+    for (;;) {
+      if (end !== undefined) return failureOf(options, end, await readFrom(log, size))
+      const found = await readPostmaster(data)
+      if (found?.pid === child.pid && found?.status === 'ready') return undefined
+      recovering()
+      await sleep(5)
+    }
+  } finally {
+    await log.close()
+  }
+}
+
+function failureOf(options: ServerOptions, end: number | string, text: string): Failure {
+  if (end === 'ENOENT') return { error: wrongLibrary(), mayPass: false }
+  if (end === 'EPERM' || end === 'EINVAL') return { error: mayNotSwitchUser(), mayPass: false }
+  // Postgres ends with 1 for every reason and has only words for it.
+  const lines = text.split('\n').filter((line) => /(FATAL|PANIC):/.test(line))
+  const reason = lines[0] === undefined ? `it ended with ${end}` : withoutPrefix(lines[0])
+  const log = join(options.directory, 'log')
+  return {
+    error: new FirnError('database', `The embedded database does not start: ${reason}. Its log is ${log}.`),
+    mayPass: /shared memory block|lock file/.test(reason),
+  }
+}
+
+/** Beyond this the log of earlier runs becomes `log.1`. */
+const LOG_BYTES = 1_000_000
+
+async function openLog(directory: string): Promise<Awaited<ReturnType<typeof open>>> {
+  const path = join(directory, 'log')
+  const found = await stat(path).catch(() => undefined)
+  if (found && found.size > LOG_BYTES) await rename(path, `${path}.1`)
+  return open(path, 'a+', 0o600)
+}
+
+async function readFrom(log: Awaited<ReturnType<typeof open>>, offset: number): Promise<string> {
+  const { size } = await log.stat()
+  const bytes = Buffer.alloc(Math.min(Math.max(size - offset, 0), 64 * 1024))
+  await log.read(bytes, 0, bytes.length, offset)
+  return bytes.toString()
+}
+
+/** What takes seconds for once is said once. */
+function sayLater(log: (text: string) => void, text: string): () => void {
+  const at = Date.now() + 5_000
+  let said = false
+  return () => {
+    if (said || Date.now() < at) return
+    said = true
+    log(text)
+  }
+}
