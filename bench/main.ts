@@ -57,9 +57,9 @@ function contenders(tree: string, directory: string): Contender[] {
           command: `tar cf ${out}/out.tar -C / ${directory.slice(1)} && sha256sum ${out}/out.tar`,
         }
       : { name: 'tar cf - | sha256sum', command: `tar cf - -C / ${directory.slice(1)} | sha256sum` }
-  return [baseline, { name: 'firn archive-files', command: `${archive} ${directory}`, env: firn }, ...peers].filter(
-    ({ tool }) => tool === undefined || spawnSync(tool, ['--version']).error === undefined,
-  )
+  const own: Contender = { name: 'firn archive-files', command: `${archive} ${directory}`, env: firn }
+  const isThere = ({ tool }: Contender) => tool === undefined || spawnSync(tool, ['--version']).error === undefined
+  return [baseline, own, ...peers].filter(isThere)
 }
 
 mkdirSync(root, { recursive: true })
