@@ -1,0 +1,181 @@
+/**
+ * System calls that Node lacks, from the machine's own libc: times in nanoseconds, extended attributes, holes, locks. The one door to
+ * koffi. Where it does not load (another platform, a build without it) Firn goes on with what Node can do, and says so once.
+ */
+import { closeSync, constants, lutimesSync, openSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { getSystemErrorName } from 'node:util'
+import { type Raw, rawToBytes } from './raw.js'
+
+interface Libc {
+  utimensat(dirfd: number, path: Buffer, times: Buffer, flags: number): number
+  llistxattr(path: Buffer, list: Buffer, bytes: number): number
+  lgetxattr(path: Buffer, name: Buffer, value: Buffer, bytes: number): number
+  lsetxattr(path: Buffer, name: Buffer, value: Buffer, bytes: number, flags: number): number
+  lseek(fd: number, offset: number, whence: number): number
+  flock(fd: number, operation: number): number
+  errno(): number
+}
+
+const AT_FDCWD = -100
+const AT_SYMLINK_NOFOLLOW = 0x100
+const SEEK_DATA = 3
+const SEEK_HOLE = 4
+const LOCK_EX = 2
+const LOCK_NB = 4
+
+let loaded: Libc | undefined
+let notice: string | undefined
+
+/** Loads at the first call: 15 ms that `--help` need not wait for. */
+function libc(): Libc | undefined {
+  if (loaded !== undefined || notice !== undefined) return loaded
+  if (process.platform !== 'linux') {
+    notice = `On ${process.platform} times are kept to the microsecond, and extended attributes and holes are not kept.`
+    return undefined
+  }
+  try {
+    const koffi = createRequire(import.meta.url)('koffi') as typeof import('koffi')
+    const self = koffi.load(null) // libc is loaded already, whatever its name
+    loaded = {
+      utimensat: self.func('int utimensat(int dirfd, const uint8_t *path, const uint8_t *times, int flags)'),
+      llistxattr: self.func('ssize_t llistxattr(const uint8_t *path, _Out_ uint8_t *list, size_t size)'),
+      lgetxattr: self.func('ssize_t lgetxattr(const uint8_t *path, const uint8_t *name, _Out_ uint8_t *value, size_t size)'),
+      lsetxattr: self.func(
+        'int lsetxattr(const uint8_t *path, const uint8_t *name, const uint8_t *value, size_t size, int flags)',
+      ),
+      lseek: self.func('int64_t lseek(int fd, int64_t offset, int whence)'),
+      flock: self.func('int flock(int fd, int operation)'),
+      errno: () => koffi.errno(),
+    } as Libc
+  } catch (error) {
+    const why = error instanceof Error ? error.message.split('\n')[0] : String(error)
+    notice = `koffi does not load (${why}): times are kept to the microsecond, and extended attributes and holes are not kept.`
+  }
+  return loaded
+}
+
+/** One sentence for people where system calls are missing, else undefined. */
+export function libcNotice(): string | undefined {
+  libc()
+  return notice
+}
+
+/** Sets atime and mtime of the entry itself, never of what a symlink points to. Nanoseconds since 1970, also negative. */
+export function setTimes(path: Raw, atimeNs: bigint, mtimeNs: bigint): void {
+  const c = libc()
+  if (c === undefined) {
+    lutimesSync(rawToBytes(path), Number(atimeNs / 1000n) / 1e6, Number(mtimeNs / 1000n) / 1e6)
+    return
+  }
+  const times = Buffer.alloc(32)
+  writeTimespec(times, 0, atimeNs)
+  writeTimespec(times, 16, mtimeNs)
+  if (c.utimensat(AT_FDCWD, terminated(path), times, AT_SYMLINK_NOFOLLOW) < 0) throw failure(c, 'utimensat', path)
+}
+
+/** Seconds round down, so that the nanoseconds are never negative. */
+function writeTimespec(buffer: Buffer, at: number, ns: bigint): void {
+  const nanoseconds = ((ns % 1_000_000_000n) + 1_000_000_000n) % 1_000_000_000n
+  buffer.writeBigInt64LE((ns - nanoseconds) / 1_000_000_000n, at)
+  buffer.writeBigInt64LE(nanoseconds, at + 8)
+}
+
+/** Names of the extended attributes of the entry itself; none where the file system has none. */
+export function listXattrs(path: Raw): string[] {
+  const c = libc()
+  if (c === undefined) return []
+  const names = grown(c, 'llistxattr', path, (buffer) => c.llistxattr(terminated(path), buffer, buffer.length))
+  if (names === undefined || names.length === 0) return []
+  return names.toString('utf8', 0, names.length - 1).split('\0')
+}
+
+/** The raw value, or undefined where there is none. */
+export function getXattr(path: Raw, name: string): Buffer | undefined {
+  const c = libc()
+  if (c === undefined) return undefined
+  return grown(c, 'lgetxattr', path, (buffer) => c.lgetxattr(terminated(path), Buffer.from(`${name}\0`), buffer, buffer.length))
+}
+
+export function setXattr(path: Raw, name: string, value: Buffer): void {
+  const c = libc()
+  if (c === undefined) throw new Error(notice)
+  const { length } = value
+  // An empty value still needs an address to point at.
+  const bytes = length === 0 ? Buffer.alloc(1) : value
+  if (c.lsetxattr(terminated(path), Buffer.from(`${name}\0`), bytes, length, 0) < 0) throw failure(c, 'lsetxattr', path)
+}
+
+/** Most lists and values fit at once; Linux allows 64 KiB each. */
+const SIZES = [1024, 65_536]
+
+function grown(c: Libc, call: string, path: Raw, get: (buffer: Buffer) => number): Buffer | undefined {
+  for (const size of SIZES) {
+    const buffer = Buffer.alloc(size)
+    const bytes = Number(get(buffer))
+    if (bytes >= 0) return buffer.subarray(0, bytes)
+    const code = errnoName(c)
+    if (code === 'ENODATA' || code === 'ENOTSUP' || code === 'EOPNOTSUPP') return undefined
+    if (code !== 'ERANGE' || size === SIZES.at(-1)) throw failure(c, call, path)
+  }
+  return undefined
+}
+
+/** The holes of an open file of `size` bytes, [offset, length], ascending; none where the file system does not tell. */
+export function findHoles(fd: number, size: number): [number, number][] {
+  const c = libc()
+  const holes: [number, number][] = []
+  if (c === undefined) return holes
+  for (let at = 0; at < size; ) {
+    const hole = Number(c.lseek(fd, at, SEEK_HOLE))
+    if (hole < 0 || hole >= size) return holes
+    const data = Number(c.lseek(fd, hole, SEEK_DATA))
+    // ENXIO: no data follows, the hole goes on to the end.
+    const end = data < 0 || data > size ? size : data
+    holes.push([hole, end - hole])
+    at = end
+  }
+  return holes
+}
+
+export interface FileLock {
+  release(): void
+}
+
+/** Between two tries. Locks of ours are held for moments: starting a server takes a second. */
+const LOCK_POLL_MS = 20
+
+/** An exclusive lock on a file (made where it is not there), waited for; the kernel frees it when the process ends. */
+export async function flock(path: string, options: { signal?: AbortSignal } = {}): Promise<FileLock> {
+  const c = libc()
+  if (c === undefined) throw new Error(notice)
+  const fd = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600)
+  try {
+    while (c.flock(fd, LOCK_EX | LOCK_NB) < 0) {
+      const code = errnoName(c)
+      if (code !== 'EAGAIN' && code !== 'EWOULDBLOCK' && code !== 'EINTR') throw failure(c, 'flock', path as Raw)
+      await sleep(LOCK_POLL_MS, undefined, options)
+    }
+  } catch (error) {
+    closeSync(fd)
+    throw error
+  }
+  let held = true
+  return {
+    release() {
+      if (held) closeSync(fd)
+      held = false
+    },
+  }
+}
+
+const terminated = (path: Raw): Buffer => Buffer.concat([rawToBytes(path), NUL])
+const NUL = Buffer.alloc(1)
+
+const errnoName = (c: Libc): string => getSystemErrorName(-c.errno())
+
+function failure(c: Libc, call: string, path: Raw): Error {
+  const code = errnoName(c)
+  return Object.assign(new Error(`${code}: ${call} ${JSON.stringify(path)}`), { code, syscall: call })
+}
