@@ -40,10 +40,10 @@ function libc(): Libc | undefined {
     const self = koffi.load(null) // libc is loaded already, whatever its name
     loaded = {
       utimensat: self.func('int utimensat(int dirfd, const uint8_t *path, const uint8_t *times, int flags)'),
-      llistxattr: self.func('ssize_t llistxattr(const uint8_t *path, _Out_ uint8_t *list, size_t size)'),
-      lgetxattr: self.func('ssize_t lgetxattr(const uint8_t *path, const uint8_t *name, _Out_ uint8_t *value, size_t size)'),
+      llistxattr: self.func('intptr_t llistxattr(const uint8_t *path, _Out_ uint8_t *list, uintptr_t size)'),
+      lgetxattr: self.func('intptr_t lgetxattr(const uint8_t *path, const uint8_t *name, _Out_ uint8_t *value, uintptr_t size)'),
       lsetxattr: self.func(
-        'int lsetxattr(const uint8_t *path, const uint8_t *name, const uint8_t *value, size_t size, int flags)',
+        'int lsetxattr(const uint8_t *path, const uint8_t *name, const uint8_t *value, uintptr_t size, int flags)',
       ),
       lseek: self.func('int64_t lseek(int fd, int64_t offset, int whence)'),
       flock: self.func('int flock(int fd, int operation)'),
