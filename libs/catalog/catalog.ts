@@ -37,6 +37,8 @@ export interface SetRow extends SetRequest {
   readonly state: SetState
   readonly startedAt: Date
   readonly finishedAt?: Date
+  /** Why it was ended by force. */
+  readonly reason?: string
   readonly counts: SetCounts
 }
 
@@ -48,7 +50,9 @@ export interface SetCounts {
   readonly skipped: number
   readonly failed: number
   readonly changed: number
+  /** Planned so far, whatever became of them since. */
   readonly bundles: number
+  readonly bundlesStored: number
   readonly bundlesFailed: number
   /** File bytes of stored bundles of this set. */
   readonly bytes: number

@@ -1,0 +1,155 @@
+/** Bundles from planned to stored and indexed; leases and their epochs. */
+import { FirnError } from '#libs/errors/errors.js'
+import type { Raw } from '#libs/os/raw.js'
+import { joinRaw } from '#libs/os/raw.js'
+import { BUNDLE_COLUMNS, type BundleRecord, bundleRowOf } from './bundle-row.js'
+import type { BundleVerbs, SetRow } from './catalog.js'
+import { cleanText } from './clean-text.js'
+import type { Database } from './database.js'
+import { toRaw } from './directories.js'
+import { FILE_COLUMNS, type FileRows, TYPES } from './file-row.js'
+import { goneOwners, LEASE_END, leaseIsFree } from './leases.js'
+import { readSet } from './sets.js'
+import { markStored } from './stored.js'
+import { isUuid } from './uuid.js'
+
+/** Stranded bundles of one round: more than are packed until the next. */
+const STRANDED_AT_ONCE = 5_000
+const DIRECTORY = TYPES.indexOf('directory')
+const LIVE = `state IN ('planned', 'packing')`
+
+export function bundleVerbs(database: Database, fileRows: FileRows): BundleVerbs {
+  return {
+    async bundle(id) {
+      if (!isUuid(id)) return undefined
+      const { rows } = await database.query<BundleRecord>(`SELECT ${BUNDLE_COLUMNS} FROM bundle b WHERE id = $1`, [id])
+      return rows[0] && bundleRowOf(rows[0])
+    },
+
+    async leaseBundle(id, owner, isGone) {
+      const gone = await goneOwners(
+        database,
+        'SELECT lease_owner AS owner FROM bundle WHERE id = $1 AND lease_owner IS NOT NULL',
+        [id],
+        isGone,
+      )
+      for (;;) {
+        const taken = await database.query<BundleRecord & { plan: Buffer }>(
+          `UPDATE bundle b SET state = 'packing', attempt = attempt + 1, lease_owner = $2, lease_until = ${LEASE_END}, changed_at = now()
+           WHERE id = $1 AND (state = 'planned' OR state = 'packing' AND ${leaseIsFree('$3')}) RETURNING ${BUNDLE_COLUMNS}, b.plan`,
+          [id, owner, gone],
+        )
+        const record = taken.rows[0]
+        if (record !== undefined) {
+          const bundle = bundleRowOf(record)
+          const set = (await readSet(database, bundle.setId)) as SetRow
+          return { kind: 'leased', bundle, set, attempt: bundle.attempt, plan: record.plan }
+        }
+        const { rows } = await database.query<{ state: BundleRecord['state']; leftMs: number | null }>(
+          `SELECT state, extract(epoch FROM lease_until - clock_timestamp())::float8 * 1000 AS "leftMs" FROM bundle WHERE id = $1`,
+          [id],
+        )
+        if (rows[0] === undefined) throw new FirnError('failed', `The catalog knows no bundle ${id}.`)
+        const { state, leftMs } = rows[0]
+        if (state === 'packing' && leftMs !== null && leftMs > 0) return { kind: 'busy', afterMs: Math.ceil(leftMs) }
+        if (state !== 'planned' && state !== 'packing') return { kind: 'over', state: state as 'stored' }
+        // It became free between the two statements.
+      }
+    },
+
+    async renewBundle(id, attempt) {
+      const { rowCount } = await database.query(
+        `UPDATE bundle SET lease_until = ${LEASE_END} WHERE id = $1 AND attempt = $2 AND state = 'packing'`,
+        [id, attempt],
+      )
+      if (rowCount === 0) throw new FirnError('lease-lost', `Attempt ${attempt} at bundle ${id} lost its lease to another.`)
+    },
+
+    markStored: (id, attempt, stored, problems) => markStored(database, fileRows, id, attempt, stored, problems),
+
+    async releaseBundle(id, attempt) {
+      await database.query(
+        `UPDATE bundle SET state = 'planned', lease_owner = NULL, lease_until = NULL, changed_at = now()
+         WHERE id = $1 AND attempt = $2 AND state = 'packing'`,
+        [id, attempt],
+      )
+    },
+
+    async failBundle(id, attempt, reason) {
+      await database.query(
+        `WITH failed AS (
+           UPDATE bundle SET state = 'failed', reason = $3, plan = NULL, lease_owner = NULL, lease_until = NULL, changed_at = now()
+           WHERE id = $1 AND attempt = $2 AND ${LIVE} RETURNING "set"
+         )
+         UPDATE "set" SET bundles_failed = bundles_failed + 1 FROM failed WHERE id = failed.set`,
+        [id, attempt, cleanText(reason)],
+      )
+    },
+
+    async strandedBundles(olderThanMs, isGone) {
+      const gone = await goneOwners(
+        database,
+        `SELECT DISTINCT lease_owner AS owner FROM bundle WHERE ${LIVE} AND lease_owner IS NOT NULL`,
+        [],
+        isGone,
+      )
+      const { rows } = await database.query<{ id: string }>(
+        `SELECT id FROM bundle
+         WHERE ${LIVE} AND changed_at <= clock_timestamp() - $1 * interval '1 millisecond' AND (state = 'planned' OR ${leaseIsFree('$2')})
+         ORDER BY changed_at, number LIMIT ${STRANDED_AT_ONCE}`,
+        [olderThanMs, gone],
+      )
+      return rows.map(({ id }) => id)
+    },
+
+    async unindexedBundles(limit) {
+      const { rows } = await database.query<{ id: string }>(
+        `SELECT id FROM bundle WHERE state = 'stored' AND NOT indexed ORDER BY "set", number LIMIT $1`,
+        [limit],
+      )
+      return rows.map(({ id }) => id)
+    },
+
+    async markIndexed(numbers) {
+      await database.query('UPDATE bundle SET indexed = TRUE WHERE number = ANY($1::bigint[]) AND NOT indexed', [numbers])
+    },
+
+    async pendingBundles(setId) {
+      const { rows } = await database.query<{ live: number; unindexed: bigint }>(
+        `SELECT bundles - bundles_stored - bundles_failed AS live,
+           (SELECT count(*) FROM bundle b WHERE b.set = s.id AND b.state = 'stored' AND NOT b.indexed) AS unindexed
+         FROM "set" s WHERE id = $1`,
+        [setId],
+        { name: 'pending-bundles' },
+      )
+      return { live: rows[0]?.live ?? 0, unindexed: Number(rows[0]?.unindexed ?? 0) }
+    },
+
+    async hasLiveLease(id, isGone) {
+      if (!isUuid(id)) return false
+      const { rows } = await database.query<{ owner: string }>(
+        `SELECT lease_owner AS owner FROM bundle WHERE id = $1 AND state = 'packing' AND lease_until >= clock_timestamp()`,
+        [id],
+      )
+      return rows[0] !== undefined && !isGone(rows[0].owner)
+    },
+
+    async indexableFiles(number) {
+      const rows = await database.texts(
+        `SELECT f.seq, ${toRaw('d.path')}, ${toRaw('f.name')} FROM file f JOIN directory d ON d.id = f.directory
+         WHERE f.bundle = $1 AND f.type <> ${DIRECTORY} ORDER BY f.seq`,
+        [number],
+      )
+      return (rows as [string, Raw, Raw][]).map(([seq, directory, name]) => ({
+        seq: Number(seq),
+        path: joinRaw(directory, name),
+      }))
+    },
+
+    async entriesOf(number) {
+      return fileRows.read(
+        await database.texts(`SELECT ${FILE_COLUMNS} FROM file f WHERE f.bundle = $1 ORDER BY f.seq`, [number]),
+      )
+    },
+  }
+}

@@ -1,0 +1,32 @@
+/** Catalogued directories by path: for the modes of parents that a selection does not hold itself. */
+import { nameOf, parentOf, type Raw } from '#libs/os/raw.js'
+import type { FileRow } from './catalog.js'
+import { cleanText } from './clean-text.js'
+import type { Runs } from './database.js'
+import { toBytes } from './directories.js'
+import { FILE_COLUMNS, type FileRows, TYPES } from './file-row.js'
+import { byPath, newestFirst } from './versions.js'
+
+const AT_ONCE = 500
+
+export async function directoriesOf(
+  database: Runs,
+  fileRows: FileRows,
+  host: string,
+  paths: readonly Raw[],
+  asOf?: Date,
+): Promise<FileRow[]> {
+  const found: FileRow[] = []
+  for (let at = 0; at < paths.length; at += AT_ONCE) {
+    const asked = paths.slice(at, at + AT_ONCE)
+    const texts = await database.texts(
+      `SELECT ${FILE_COLUMNS} FROM unnest($2::text[], $3::text[]) AS r (parent, name)
+       JOIN directory d ON d.host = (SELECT number FROM host WHERE name = $1) AND sha256(d.path) = sha256(${toBytes('r.parent')})
+       JOIN file f ON f.directory = d.id AND f.name = ${toBytes('r.name')} AND f.type = ${TYPES.indexOf('directory')}`,
+      [cleanText(host), asked.map(parentOf), asked.map(nameOf)],
+    )
+    const rows = (await fileRows.read(texts)).filter((row) => asOf === undefined || row.archivedAt <= asOf)
+    for (const versions of byPath(rows)) found.push(versions.sort(newestFirst)[0] as FileRow)
+  }
+  return found
+}

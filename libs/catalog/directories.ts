@@ -1,0 +1,88 @@
+/** Directories as numbers: a file row names its directory by id. Ids never change and are never removed, so they may be kept. */
+import type { Raw } from '#libs/os/raw.js'
+import { boundedMap } from './bounded-map.js'
+import type { Runs } from './database.js'
+
+export interface DirectoryFacts {
+  readonly host: string
+  readonly path: Raw
+}
+
+export interface Directories {
+  /** Ids of the paths, made where there are none yet. */
+  idsOf(host: number, paths: Iterable<Raw>): Promise<Map<Raw, bigint>>
+  /** The reverse. */
+  factsOf(ids: Iterable<string>): Promise<Map<string, DirectoryFacts>>
+}
+
+/** Some hundred bytes each: a few megabytes at most. */
+const KEPT = 10_000
+
+/** SQL: the bytes of a latin1 text, which is how `Raw` names travel to Postgres; and back. */
+export const toBytes = (text: string) => `convert_to(${text}, 'LATIN1')`
+export const toRaw = (bytes: string) => `convert_from(${bytes}, 'LATIN1')`
+
+/**
+ * One statement for what is there and what is not. Inserts go in the order of the paths: two workers that make the same directories
+ * wait for each other, and never each for the other.
+ */
+const FIND_OR_MAKE = `
+  WITH asked AS MATERIALIZED (SELECT ${toBytes('t')} AS path FROM unnest($2::text[]) AS t),
+  known AS MATERIALIZED (
+    SELECT d.id, d.path FROM asked a JOIN directory d ON d.host = $1 AND sha256(d.path) = sha256(a.path) AND d.path = a.path
+  ),
+  made AS (
+    INSERT INTO directory (host, path)
+    SELECT $1, path FROM asked a WHERE NOT EXISTS (SELECT FROM known k WHERE k.path = a.path) ORDER BY path
+    ON CONFLICT DO NOTHING RETURNING id, path
+  )
+  SELECT id, ${toRaw('path')} AS path FROM known UNION ALL SELECT id, ${toRaw('path')} FROM made`
+
+export function openDirectories(database: Runs): Directories {
+  const ids = boundedMap<string, bigint>(KEPT)
+  const facts = boundedMap<string, DirectoryFacts>(KEPT)
+
+  return {
+    async idsOf(host, paths) {
+      const found = new Map<Raw, bigint>()
+      let unknown: Raw[] = []
+      for (const path of paths) {
+        const id = ids.get(`${host}:${path}`)
+        if (id === undefined) unknown.push(path)
+        else found.set(path, id)
+      }
+      // A path that another worker was just inserting is in neither half of the answer: ask again.
+      while (unknown.length > 0) {
+        const { rows } = await database.query<{ id: bigint; path: Raw }>(FIND_OR_MAKE, [host, unknown.sort()], {
+          name: 'directories',
+        })
+        for (const { id, path } of rows) {
+          ids.set(`${host}:${path}`, id)
+          found.set(path, id)
+        }
+        unknown = unknown.filter((path) => !found.has(path))
+      }
+      return found
+    },
+    async factsOf(wanted) {
+      const found = new Map<string, DirectoryFacts>()
+      const unknown: string[] = []
+      for (const id of wanted) {
+        const known = facts.get(id)
+        if (known === undefined) unknown.push(id)
+        else found.set(id, known)
+      }
+      if (unknown.length > 0) {
+        const rows = await database.texts(
+          `SELECT d.id, h.name, ${toRaw('d.path')} FROM directory d JOIN host h ON h.number = d.host WHERE d.id = ANY($1::bigint[])`,
+          [unknown],
+        )
+        for (const [id, host, path] of rows as [string, string, Raw][]) {
+          facts.set(id, { host, path })
+          found.set(id, { host, path })
+        }
+      }
+      return found
+    },
+  }
+}

@@ -1,0 +1,78 @@
+/**
+ * Rows grouped by the bundle that holds their bytes: in a temporary table of a connection of its own, because a selection may be as
+ * large as the catalog.
+ */
+import { isFile } from '#libs/bundle/entry.js'
+import { binaryRows } from './binary-rows.js'
+import { BUNDLE_COLUMNS, type BundleRecord, bundleRowOf } from './bundle-row.js'
+import type { FileRow, NeededBundle } from './catalog.js'
+import type { Connection, Database } from './database.js'
+
+const PAGE = 500
+
+/** Makes the temporary table `needed`, one line a row; `holder` is the number of the bundle with its bytes. */
+export async function gatherNeeded(connection: Connection, rows: AsyncIterable<readonly FileRow[]>): Promise<void> {
+  await connection.query(
+    `CREATE TEMPORARY TABLE gathered (bundle bigint, seq int, file boolean, size bigint, data_offset bigint, data_bundle uuid)`,
+  )
+  for await (const page of rows) {
+    const out = binaryRows()
+    for (const row of page) {
+      out.row(6)
+      out.int8(row.bundleNumber)
+      out.int4(row.seq)
+      out.flag(isFile(row.type))
+      out.count(row.size)
+      if (row.offset === undefined) out.none()
+      else out.count(row.offset)
+      if (row.dataBundle === undefined) out.none()
+      else out.hex(row.dataBundle.replaceAll('-', ''))
+    }
+    await connection.copy('gathered (bundle, seq, file, size, data_offset, data_bundle)', out.finish())
+  }
+  await connection.query('ANALYZE gathered')
+  // A bundle that holds bytes and is not catalogued: its rows stay with their own bundle, where fetching them fails and says so.
+  await connection.query(
+    `CREATE TEMPORARY TABLE needed AS
+     SELECT coalesce(b.number, g.bundle) AS holder, g.bundle, g.seq, g.file, g.data_offset,
+       CASE WHEN g.data_offset IS NULL THEN 0 ELSE g.size END AS size
+     FROM gathered g LEFT JOIN bundle b ON b.id = g.data_bundle`,
+  )
+  await connection.query('ANALYZE needed')
+}
+
+/**
+ * SQL: files and bytes of each holder. The names of one inode share an offset, and their bytes are needed once; without an offset
+ * (directories, symlinks) nothing is needed.
+ */
+export const NEEDED_TOTALS = `
+  SELECT holder, sum(files)::int AS files, sum(size)::bigint AS bytes
+  FROM (SELECT holder, data_offset, count(*) FILTER (WHERE file) AS files, max(size) AS size FROM needed GROUP BY holder, data_offset) n
+  GROUP BY holder`
+
+export async function* neededBundles(
+  database: Database,
+  rows: AsyncIterable<readonly FileRow[]>,
+): AsyncGenerator<readonly NeededBundle[]> {
+  const connection = await database.connect()
+  try {
+    await gatherNeeded(connection, rows)
+    await connection.query(
+      `CREATE TEMPORARY TABLE totals AS
+       SELECT row_number() OVER (ORDER BY v.id COLLATE "C", b.number) AS n, t.*
+       FROM (${NEEDED_TOTALS}) t JOIN bundle b ON b.number = t.holder JOIN vault v ON v.number = b.vault`,
+    )
+    await connection.query('CREATE INDEX ON totals (n)')
+    for (let after = 0; ; after += PAGE) {
+      const page = await connection.query<BundleRecord & { neededFiles: number; neededBytes: bigint }>(
+        `SELECT ${BUNDLE_COLUMNS}, t.files AS "neededFiles", t.bytes AS "neededBytes"
+         FROM totals t JOIN bundle b ON b.number = t.holder WHERE t.n > $1 ORDER BY t.n LIMIT ${PAGE}`,
+        [after],
+      )
+      if (page.rows.length === 0) return
+      yield page.rows.map((row) => ({ bundle: bundleRowOf(row), files: row.neededFiles, bytes: Number(row.neededBytes) }))
+    }
+  } finally {
+    await connection.end()
+  }
+}

@@ -1,0 +1,46 @@
+/** Opens the catalog: one pool, and the verbs upon it. */
+import { FirnError } from '#libs/errors/errors.js'
+import { bundleVerbs } from './bundles.js'
+import type { Catalog } from './catalog.js'
+import { type DatabaseOptions, openDatabase } from './database.js'
+import { directoriesOf } from './directories-of.js'
+import { openFileRows } from './file-row.js'
+import { openHeld } from './held.js'
+import { openLinkStore } from './link-store.js'
+import { openPrisma } from './prisma-door.js'
+import { retrievalVerbs } from './retrievals.js'
+import { select } from './select.js'
+import { selectHits } from './select-hits.js'
+import { setVerbs } from './sets.js'
+import { upkeepVerbs } from './upkeep.js'
+
+/** The database must be of this version: see `migrate`. Whoever opens it closes it. */
+export async function openCatalog(options: DatabaseOptions): Promise<Catalog> {
+  const database = openDatabase(options)
+  try {
+    const { rows } = await database.query<{ id: string }>('SELECT id FROM catalog')
+    if (rows[0] === undefined)
+      throw new FirnError('database', 'The table "catalog" of the database is empty: it was tampered with.')
+    const prisma = openPrisma(database)
+    const fileRows = openFileRows(database)
+    return {
+      catalogId: rows[0].id,
+      ...setVerbs(database),
+      openHeld: (where) => openHeld(database, where),
+      openLinkStore: () => openLinkStore(database),
+      ...bundleVerbs(database, fileRows),
+      select: (selection) => select(database, fileRows, selection),
+      selectHits: (hits, selection, matches) => selectHits(database, fileRows, hits, selection, matches),
+      directories: (host, paths, asOf) => directoriesOf(database, fileRows, host, paths, asOf),
+      ...retrievalVerbs(database, fileRows, prisma),
+      ...upkeepVerbs(database, fileRows, prisma),
+      async close() {
+        await prisma.close()
+        await database.close()
+      },
+    }
+  } catch (error) {
+    await database.close()
+    throw error
+  }
+}

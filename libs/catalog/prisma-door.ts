@@ -1,0 +1,31 @@
+/**
+ * Prisma, on the catalog's own pool. It takes some 200 ms to load, so it is loaded by the first verb that uses it: those of
+ * retrievals and upkeep. What every run needs at its start, and what moves many rows, is SQL.
+ */
+
+import type { PrismaClient } from './client/client.js'
+import { asFirnError, type Database } from './database.js'
+
+export interface PrismaDoor {
+  /** Runs `ask` with Prisma's client; its errors come out as FirnErrors. */
+  <T>(ask: (prisma: PrismaClient) => Promise<T>): Promise<T>
+  close(): Promise<void>
+}
+
+export function openPrisma(database: Database): PrismaDoor {
+  let loading: Promise<PrismaClient> | undefined
+  const door = async <T>(ask: (prisma: PrismaClient) => Promise<T>): Promise<T> => {
+    loading ??= load(database)
+    try {
+      return await ask(await loading)
+    } catch (error) {
+      throw asFirnError(error)
+    }
+  }
+  return Object.assign(door, { close: async () => (await loading)?.$disconnect() })
+}
+
+async function load(database: Database): Promise<PrismaClient> {
+  const [{ PrismaClient }, { PrismaPg }] = await Promise.all([import('./client/client.js'), import('@prisma/adapter-pg')])
+  return new PrismaClient({ adapter: new PrismaPg(database.pool) })
+}

@@ -1,0 +1,94 @@
+/**
+ * What a search index found, judged by the catalog. All versions of each found path are looked at, and a path is emitted at one hit of
+ * its own, so that nothing must be remembered of the pages before.
+ */
+import type { FileRow, FindVerbs, Selection } from './catalog.js'
+import type { Runs } from './database.js'
+import { FILE_COLUMNS, type FileRows } from './file-row.js'
+import { passes } from './selection.js'
+import { byPath, newestFirst } from './versions.js'
+
+type Hits = Parameters<FindVerbs['selectHits']>[0]
+type Matches = Parameters<FindVerbs['selectHits']>[2]
+type SetWords = Parameters<Matches>[0]['set']
+
+/** Rows whose versions are looked at together. */
+const HITS_AT_ONCE = 500
+
+export async function* selectHits(
+  database: Runs,
+  fileRows: FileRows,
+  hits: Hits,
+  selection: Selection,
+  matches: Matches,
+): AsyncGenerator<readonly FileRow[]> {
+  const pass = passes(selection)
+  const sets = new Map<string, SetWords>()
+  for await (const page of hits) {
+    for (let at = 0; at < page.length; at += HITS_AT_ONCE) {
+      const asked = page.slice(at, at + HITS_AT_ONCE)
+      const isHit = new Set(asked.map(({ bundleNumber, seq }) => `${bundleNumber}/${seq}`))
+      const rows = (await versionsOf(database, fileRows, asked)).filter(pass)
+      await learnSets(database, sets, rows)
+      const matching = rows.filter((row) => matches({ path: row.path, set: sets.get(row.setId) as SetWords }))
+      const own = (row: FileRow) => isHit.has(`${row.bundleNumber}/${row.seq}`)
+      const found = selection.allVersions ? matching.filter(own) : await newestAtTheirHit(database, matching, own)
+      if (found.length > 0) yield found
+    }
+  }
+}
+
+/**
+ * Of each path the newest version, at the hit that stands for it: the newest version that the index has. So a newer version that is
+ * not indexed yet is found by way of the older one.
+ */
+async function newestAtTheirHit(
+  database: Runs,
+  matching: readonly FileRow[],
+  own: (row: FileRow) => boolean,
+): Promise<FileRow[]> {
+  const indexed = await indexedBundles(database, new Set(matching.map((row) => row.bundleNumber)))
+  const found: FileRow[] = []
+  for (const versions of byPath(matching)) {
+    versions.sort(newestFirst)
+    const newest = versions[0] as FileRow
+    const standsFor = versions.find((row) => indexed.has(row.bundleNumber)) ?? newest
+    if (own(standsFor)) found.push(newest)
+  }
+  return found
+}
+
+async function versionsOf(
+  database: Runs,
+  fileRows: FileRows,
+  hits: readonly { bundleNumber: bigint; seq: number }[],
+): Promise<FileRow[]> {
+  return fileRows.read(
+    await database.texts(
+      `SELECT ${FILE_COLUMNS}
+       FROM (
+         SELECT DISTINCT h.directory, h.name FROM unnest($1::bigint[], $2::int[]) AS u (bundle, seq)
+         JOIN file h ON h.bundle = u.bundle AND h.seq = u.seq
+       ) k
+       JOIN file f ON f.directory = k.directory AND f.name = k.name`,
+      [hits.map((hit) => hit.bundleNumber), hits.map((hit) => hit.seq)],
+    ),
+  )
+}
+
+async function indexedBundles(database: Runs, numbers: ReadonlySet<bigint>): Promise<Set<bigint>> {
+  if (numbers.size === 0) return new Set()
+  const { rows } = await database.query<{ number: bigint }>(
+    'SELECT number FROM bundle WHERE number = ANY($1::bigint[]) AND indexed',
+    [[...numbers]],
+  )
+  return new Set(rows.map(({ number }) => number))
+}
+
+/** Sets are few beside their files; those of one search fit in memory. */
+async function learnSets(database: Runs, known: Map<string, SetWords>, rows: readonly FileRow[]): Promise<void> {
+  const unknown = [...new Set(rows.map((row) => row.setId))].filter((id) => !known.has(id))
+  if (unknown.length === 0) return
+  const answer = await database.query<SetWords>('SELECT id, description, tags FROM "set" WHERE id = ANY($1::uuid[])', [unknown])
+  for (const set of answer.rows) known.set(set.id, set)
+}

@@ -1,0 +1,157 @@
+/** Sets and the crawl that fills them. */
+import { randomUUID } from 'node:crypto'
+import { FirnError } from '#libs/errors/errors.js'
+import { rawToBytes } from '#libs/os/raw.js'
+import type { CrawlVerbs, SetRow } from './catalog.js'
+import { cleanJson, cleanText } from './clean-text.js'
+import type { Database, Runs } from './database.js'
+import { goneOwners, LEASE_END, leaseIsFree } from './leases.js'
+import { hostNumber, vaultNumber } from './places.js'
+import { addProblems, forgetCrawlProblems, problemsOf } from './problems.js'
+import { SET_COLUMNS, type SetRecord, setRowOf } from './set-row.js'
+import { isUuid } from './uuid.js'
+
+/** Those without sessions of their own. */
+export type SetVerbs = Omit<CrawlVerbs, 'openHeld' | 'openLinkStore'>
+
+const OPEN = `state IN ('crawling', 'archiving')`
+
+export async function readSet(database: Runs, id: string): Promise<SetRow | undefined> {
+  if (!isUuid(id)) return undefined
+  const { rows } = await database.query<SetRecord>(`SELECT ${SET_COLUMNS} FROM "set" s WHERE id = $1`, [id])
+  return rows[0] && setRowOf(rows[0])
+}
+
+async function mustRead(database: Runs, id: string): Promise<SetRow> {
+  const set = await readSet(database, id)
+  if (set === undefined) throw new FirnError('failed', `The catalog knows no set ${id}.`)
+  return set
+}
+
+export function setVerbs(database: Database): SetVerbs {
+  return {
+    async createSet(request, owner) {
+      const id = randomUUID()
+      const host = await hostNumber(database, request.host)
+      const vault = await vaultNumber(database, { id: request.vaultId, url: request.vaultUrl })
+      await database.query(
+        `INSERT INTO "set" (id, host, vault, vault_url, roots, description, tags, options, state, started_at, lease_owner, lease_until)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'crawling', date_trunc('milliseconds', now()), $9, ${LEASE_END})`,
+        [
+          id,
+          host,
+          vault,
+          cleanText(request.vaultUrl),
+          request.roots.map(rawToBytes),
+          cleanText(request.description),
+          request.tags.map(cleanText),
+          cleanJson(request.options),
+          owner,
+        ],
+      )
+      return mustRead(database, id)
+    },
+
+    set: (id) => readSet(database, id),
+
+    async sets({ limit } = {}) {
+      const { rows } = await database.query<SetRecord>(
+        `SELECT ${SET_COLUMNS} FROM "set" s ORDER BY s.started_at DESC, s.id LIMIT $1`,
+        [limit ?? null],
+      )
+      return rows.map(setRowOf)
+    },
+
+    async interruptedSets(host, isGone) {
+      const { rows } = await database.query<SetRecord & { holder: string | null }>(
+        `SELECT ${SET_COLUMNS}, CASE WHEN lease_until >= clock_timestamp() THEN lease_owner END AS holder
+         FROM "set" s WHERE ${OPEN} AND host = (SELECT number FROM host WHERE name = $1) ORDER BY started_at, id`,
+        [cleanText(host)],
+      )
+      return rows.filter(({ holder }) => holder === null || isGone(holder)).map(setRowOf)
+    },
+
+    async leaseSet(id, owner, isGone) {
+      const gone = await goneOwners(
+        database,
+        'SELECT lease_owner AS owner FROM "set" WHERE id = $1 AND lease_owner <> $2',
+        [id, owner],
+        isGone,
+      )
+      const { rowCount } = await database.query(
+        `UPDATE "set" SET lease_owner = $2, lease_until = ${LEASE_END}
+         WHERE id = $1 AND ${OPEN} AND (lease_owner = $2 OR ${leaseIsFree('$3')})`,
+        [id, owner, gone],
+      )
+      return rowCount === 1
+    },
+
+    async releaseSet(id, owner) {
+      await database.query('UPDATE "set" SET lease_owner = NULL, lease_until = NULL WHERE id = $1 AND lease_owner = $2', [
+        id,
+        owner,
+      ])
+    },
+
+    async planBundle(setId, owner, { plan, files, entries, bytes }) {
+      const { rows } = await database.query<{ id: string }>(
+        `WITH planned AS (
+           UPDATE "set" SET bundles = bundles + 1, files_planned = files_planned + $5, bytes_planned = bytes_planned + $7
+           WHERE id = $2 AND lease_owner = $3 AND state = 'crawling' RETURNING id, vault
+         )
+         INSERT INTO bundle (id, "set", vault, state, plan, files, entries, bytes)
+         SELECT $1, id, vault, 'planned', $4, $5, $6, $7 FROM planned RETURNING id`,
+        [randomUUID(), setId, owner, asBuffer(plan), files, entries, bytes],
+        { name: 'plan-bundle' },
+      )
+      if (rows[0] === undefined) throw new FirnError('lease-lost', `Set ${setId} is crawled by another process now.`)
+      return rows[0].id
+    },
+
+    async recordProblems(setId, problems) {
+      if (problems.length > 0) await addProblems(database, setId, null, problems)
+    },
+
+    problems: (setId) => problemsOf(database, setId),
+
+    async countCrawled(setId, { found, unchanged }) {
+      await database.query(
+        'UPDATE "set" SET files_found = files_found + $2, files_unchanged = files_unchanged + $3 WHERE id = $1',
+        [setId, found, unchanged],
+        { name: 'count-crawled' },
+      )
+    },
+
+    restartCrawl: (setId) => forgetCrawlProblems(database, setId),
+
+    async markCrawled(setId, owner) {
+      const { rowCount } = await database.query(
+        `UPDATE "set" SET state = 'archiving' WHERE id = $1 AND lease_owner = $2 AND ${OPEN}`,
+        [setId, owner],
+      )
+      if (rowCount === 0) throw new FirnError('lease-lost', `Set ${setId} is crawled by another process now.`)
+    },
+
+    async finishSet(setId) {
+      await database.query(
+        `UPDATE "set" SET finished_at = now(), state = CASE
+           WHEN bundles > 0 AND bundles_stored = 0 THEN 'failed'
+           WHEN bundles_failed > 0 OR files_skipped + files_failed + files_changed > 0 THEN 'partial'
+           ELSE 'archived' END
+         WHERE id = $1 AND state = 'archiving' AND bundles = bundles_stored + bundles_failed`,
+        [setId],
+      )
+      return mustRead(database, setId)
+    },
+
+    async endSet(setId, state, reason) {
+      await database.query(
+        `UPDATE "set" SET state = $2, reason = $3, finished_at = now(), lease_owner = NULL, lease_until = NULL WHERE id = $1 AND ${OPEN}`,
+        [setId, state, cleanText(reason)],
+      )
+    },
+  }
+}
+
+/** pg takes a plain Uint8Array for a list of numbers. */
+export const asBuffer = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)

@@ -1,0 +1,162 @@
+/** What check, rebuild and status ask of the catalog. */
+import { FirnError } from '#libs/errors/errors.js'
+import { rawToBytes } from '#libs/os/raw.js'
+import { BUNDLE_COLUMNS, type BundleRecord, bundleRowOf } from './bundle-row.js'
+import type { ManifestFacts, StoredBundle, UpkeepVerbs } from './catalog.js'
+import { cleanText } from './clean-text.js'
+import type { Database } from './database.js'
+import type { FileRows } from './file-row.js'
+import { hostNumber, vaultNumber } from './places.js'
+import type { PrismaDoor } from './prisma-door.js'
+import { finishStored, STORED, storedValues } from './stored.js'
+import { isUuid } from './uuid.js'
+
+const BUNDLES_A_PAGE = 1000
+/** SQL: all that is known of the set came from manifests. */
+const REBUILT = `options ? 'rebuilt'`
+
+export function upkeepVerbs(database: Database, fileRows: FileRows, prisma: PrismaDoor): UpkeepVerbs {
+  return {
+    async *storedBundles(vaultId) {
+      for (let after = ''; ; ) {
+        const records = await prisma((client) =>
+          client.bundle.findMany({
+            where: { vault: { id: vaultId }, state: { in: ['stored', 'missing', 'damaged'] }, key: { gt: after } },
+            orderBy: { key: 'asc' },
+            take: BUNDLES_A_PAGE,
+            omit: { plan: true },
+          }),
+        )
+        const last = records.at(-1)?.key
+        if (last == null) return
+        after = last
+        yield records.map((record) => bundleRowOf({ ...record, vaultId }))
+      }
+    },
+
+    async markChecked(id, state, reason) {
+      await prisma((client) =>
+        client.bundle.updateMany({
+          where: { id, state: { in: ['stored', 'missing', 'damaged'] } },
+          data: { state, reason: state === 'stored' || reason === undefined ? null : cleanText(reason), changedAt: new Date() },
+        }),
+      )
+    },
+
+    async knownBundles(ids) {
+      const { rows } = await database.query<BundleRecord>(`SELECT ${BUNDLE_COLUMNS} FROM bundle b WHERE id = ANY($1::uuid[])`, [
+        ids.filter(isUuid),
+      ])
+      return new Map(rows.map((record) => [record.id, bundleRowOf(record)]))
+    },
+
+    adoptBundle: (facts, vault, stored) => adoptBundle(database, fileRows, facts, vault, stored),
+
+    async forgetIndexed() {
+      await database.query('UPDATE bundle SET indexed = FALSE WHERE indexed')
+    },
+
+    async vaultUrl(vaultId) {
+      const { rows } = await database.query<{ url: string }>('SELECT url FROM vault WHERE id = $1', [vaultId])
+      return rows[0]?.url
+    },
+
+    async vaults() {
+      const [vaults, sums] = await prisma(async (client) => [
+        await client.vault.findMany({ orderBy: { id: 'asc' } }),
+        await client.bundle.groupBy({ by: ['vaultNumber'], where: { state: 'stored' }, _count: true, _sum: { tarBytes: true } }),
+      ])
+      return vaults.map(({ number, id, url }) => {
+        const sum = sums.find(({ vaultNumber }) => vaultNumber === number)
+        return { id, url, bundles: sum?._count ?? 0, bytes: Number(sum?._sum.tarBytes ?? 0) }
+      })
+    },
+
+    async totals() {
+      const { rows } = await database.query<Record<'sets' | 'bundles' | 'files' | 'bytes' | 'databaseBytes', bigint>>(
+        `SELECT (SELECT count(*) FROM "set") AS sets, count(*) AS bundles, coalesce(sum(files), 0)::bigint AS files,
+           coalesce(sum(bytes), 0)::bigint AS bytes, pg_database_size(current_database()) AS "databaseBytes"
+         FROM bundle WHERE state = 'stored'`,
+      )
+      const [row] = rows
+      return {
+        sets: Number(row?.sets),
+        bundles: Number(row?.bundles),
+        files: Number(row?.files),
+        bytes: Number(row?.bytes),
+        databaseBytes: Number(row?.databaseBytes),
+      }
+    },
+  }
+}
+
+/** A bundle as its manifest tells it. Files are counted as found by the sets that are made here: nothing else is known of them. */
+async function adoptBundle(
+  database: Database,
+  fileRows: FileRows,
+  facts: ManifestFacts,
+  vault: { url: string; id: string },
+  stored: StoredBundle,
+): Promise<boolean> {
+  if (!isUuid(facts.bundleId) || !isUuid(facts.setId)) {
+    throw new FirnError(
+      'damaged',
+      `The manifest of ${stored.key} names no bundle and set of ours (${facts.bundleId}, ${facts.setId}).`,
+    )
+  }
+  const known = await database.query<{ state: string }>('SELECT state FROM bundle WHERE id = $1', [facts.bundleId])
+  if (['stored', 'missing', 'damaged'].includes(known.rows[0]?.state ?? '')) return false
+
+  const host = await hostNumber(database, facts.host)
+  const place = await vaultNumber(database, vault)
+  const rows = await fileRows.prepare(host, stored.entries)
+  return database.transaction(async (connection) => {
+    await connection.query(
+      `INSERT INTO "set" (id, host, vault, vault_url, roots, description, tags, options, state, started_at, finished_at)
+       VALUES ($1, $2, $3, $4, $5, $6, $7, '{"rebuilt": true}', 'archived', $8, $9) ON CONFLICT DO NOTHING`,
+      [
+        facts.setId,
+        host,
+        place,
+        cleanText(vault.url),
+        facts.roots.map(rawToBytes),
+        cleanText(facts.description),
+        facts.tags.map(cleanText),
+        facts.setStartedAt,
+        stored.archivedAt,
+      ],
+    )
+    const made = await connection.query(
+      `INSERT INTO bundle (id, "set", vault, state, files, entries, bytes) VALUES ($1, $2, $3, 'planned', 0, 0, 0) ON CONFLICT DO NOTHING`,
+      [facts.bundleId, facts.setId, place],
+    )
+    // What a worker has in its hands it finishes itself.
+    const before = await connection.query<{ state: string }>(
+      `SELECT state FROM bundle WHERE id = $1 AND (state IN ('planned', 'failed') OR state = 'packing' AND lease_until < clock_timestamp())
+       FOR UPDATE`,
+      [facts.bundleId],
+    )
+    const was = before.rows[0]?.state
+    if (was === undefined) return false
+    const { rows: after } = await connection.query<BundleRecord>(
+      `UPDATE bundle b SET ${STORED} WHERE id = $1 RETURNING ${BUNDLE_COLUMNS}`,
+      [facts.bundleId, ...storedValues(facts.attempt, stored, rows)],
+    )
+    const isNew = made.rowCount === 1
+    await finishStored(connection, after[0] as BundleRecord, rows, [], {
+      stored: 1,
+      ...(isNew && { bundles: 1 }),
+      ...(was === 'failed' && { failed: -1 }),
+    })
+    if (isNew) {
+      await connection.query(
+        `UPDATE "set" SET files_planned = files_planned + $2, bytes_planned = bytes_planned + $3,
+           files_found = files_found + CASE WHEN ${REBUILT} THEN $2 ELSE 0 END,
+           finished_at = CASE WHEN ${REBUILT} THEN greatest(finished_at, $4) ELSE finished_at END
+         WHERE id = $1`,
+        [facts.setId, rows.files, rows.bytes, stored.archivedAt],
+      )
+    }
+    return true
+  })
+}
