@@ -2,13 +2,14 @@
  * The embedded database: a real Postgres below FIRN_HOME that several commands share. The first one in starts it, the others join, the last
  * one out stops it. Who is in shows as an open connection, which the kernel closes for a process that is killed: nothing can go stale.
  */
-import { chmod, chown, mkdir, open, stat } from 'node:fs/promises'
+import { chmod, chown, mkdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type pg from 'pg'
 import { errnoOf, FirnError } from '#libs/errors/errors.js'
 import { flock } from '#libs/os/libc.js'
 import { prepareHome, reasonOf } from '../home.js'
+import { openKept } from './kept-file.js'
 import { findOwner, type Owner } from './owner.js'
 import { readPostmaster } from './postmaster.js'
 import { run } from './run.js'
@@ -97,7 +98,7 @@ async function prepare({ home, log, durable = true }: EmbeddedPostgresOptions): 
   const directory = join(home, 'postgres')
   const owner = await findOwner(home, join(directory, 'data'))
   try {
-    await makeDirectory(directory, home)
+    await makeDirectory(directory, home, owner)
   } catch (error) {
     throw new FirnError('usage', `FIRN_HOME ${home} cannot be used: ${reasonOf(error)}.`, { cause: error })
   }
@@ -105,10 +106,10 @@ async function prepare({ home, log, durable = true }: EmbeddedPostgresOptions): 
   return { directory, owner, durable, log }
 }
 
-/** Belongs to the owner of the home, also where root comes first. */
-async function makeDirectory(directory: string, home: string): Promise<void> {
-  const { uid, gid } = await stat(home)
-  const mode = uid === 0 ? 0o711 : 0o700
+/** Closed, unless root keeps it for another user. Where root comes first to the home of an ordinary user, it is that user's. */
+async function makeDirectory(directory: string, home: string, owner: Owner): Promise<void> {
+  const isTheirs = owner.as.uid === undefined || (await stat(home)).uid === owner.uid
+  const mode = isTheirs ? 0o700 : 0o711
   try {
     await mkdir(directory, { mode })
   } catch (error) {
@@ -116,7 +117,7 @@ async function makeDirectory(directory: string, home: string): Promise<void> {
     throw error
   }
   await chmod(directory, mode)
-  if (process.getuid?.() === 0) await chown(directory, uid, gid)
+  if (isTheirs && owner.as.uid !== undefined) await chown(directory, owner.uid, owner.gid)
 }
 
 async function refuseUnreachable(home: string, directory: string, owner: Owner): Promise<void> {
@@ -130,15 +131,12 @@ async function refuseUnreachable(home: string, directory: string, owner: Owner):
   )
 }
 
-async function lockOf({ directory, owner }: ServerOptions): Promise<{ release(): void }> {
+async function lockOf({ directory }: ServerOptions): Promise<{ release(): void }> {
   const path = join(directory, 'lock')
   try {
-    const made = await open(path, 'wx', 0o600)
-    // Whoever comes next may be the owner himself, not root.
-    if (process.getuid?.() === 0 && (await stat(directory)).uid !== 0) await made.chown(owner.uid, owner.gid)
-    await made.close()
+    await (await openKept(path, 'a+')).close()
   } catch (error) {
-    if (errnoOf(error) !== 'EEXIST') throw new FirnError('usage', `${path} cannot be made: ${reasonOf(error)}.`, { cause: error })
+    throw new FirnError('usage', `${path} cannot be opened: ${reasonOf(error)}.`, { cause: error })
   }
   return flock(path)
 }

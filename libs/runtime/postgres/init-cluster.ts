@@ -81,7 +81,8 @@ export const mayNotSwitchUser = (): FirnError =>
   )
 
 /** `initdb: error: could not ...` and `2026-11-21 04:50:45.123 UTC [7] FATAL:  could not ...` to `could not ...`. */
-export const withoutPrefix = (line: string): string => line.replace(/^.*?(error|FATAL|PANIC|ERROR):\s*/, '').replace(/\.$/, '')
+export const withoutPrefix = (line: string): string =>
+  line.replace(/^.*?(error|FATAL|PANIC|ERROR):\s*|^initdb:\s*/, '').replace(/\.$/, '')
 
 async function flush(directory: string): Promise<void> {
   const handle = await open(directory)

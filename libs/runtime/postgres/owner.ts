@@ -40,10 +40,12 @@ export async function findOwner(home: string, data: string): Promise<Owner> {
     return { uid, gid, name: `user ${uid}`, as: {} }
   }
   // Where a container was made anew, or root works in the home of an ordinary user, names may be missing: the number counts.
-  const keeper = there ?? (await stat(home))
-  if (keeper.uid !== 0) return ownerOf(keeper.uid, keeper.gid, `user ${keeper.uid}`)
-  if (there) throw new FirnError('usage', `${data} belongs to root, as whom Postgres refuses to run: chown -R it to ${USER}.`)
-  return systemUser()
+  if (there?.uid === 0)
+    throw new FirnError('usage', `${data} belongs to root, as whom Postgres refuses to run: chown -R it to ${USER}.`)
+  if (there) return ownerOf(there.uid, there.gid, `user ${there.uid}`)
+  const keeper = await stat(home)
+  const takesOver = keeper.uid !== 0 && (await run('id', ['-un', '--', String(keeper.uid)])).code === 0 // initdb insists on a name
+  return takesOver ? ownerOf(keeper.uid, keeper.gid, `user ${keeper.uid}`) : systemUser()
 }
 
 const ownerOf = (uid: number, gid: number, name: string): Owner => ({ uid, gid, name, as: { uid, gid } })

@@ -1,6 +1,6 @@
 /** Starts the server in a session of its own, finds one that runs, and stops it. All of it is called under the home's lock. */
 import { spawn } from 'node:child_process'
-import { open, readFile, rename, rm, stat, statfs, writeFile } from 'node:fs/promises'
+import { type FileHandle, readFile, rename, rm, stat, statfs } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -9,6 +9,7 @@ import { FirnError } from '#libs/errors/errors.js'
 import { reasonOf } from '../home.js'
 import { findBinaries } from './binaries.js'
 import { initCluster, mayNotSwitchUser, withoutPrefix, wrongLibrary } from './init-cluster.js'
+import { openKept, writeKept } from './kept-file.js'
 import type { Owner } from './owner.js'
 import { isServing, readPostmaster } from './postmaster.js'
 import { PROGRAM_ENV } from './run.js'
@@ -131,7 +132,7 @@ async function start(options: ServerOptions): Promise<Failure | undefined> {
   const binaries = await findBinaries(directory, owner)
   await initCluster(directory, binaries, owner, durable)
   const socketDirectory = await openSocketDirectory(directory, owner)
-  await writeFile(join(directory, 'host'), hostname(), { mode: 0o600 })
+  await writeKept(join(directory, 'host'), hostname())
   const log = await openLog(directory)
   try {
     const { size } = await log.stat()
@@ -175,14 +176,14 @@ function failureOf(options: ServerOptions, end: number | string, text: string): 
 /** Beyond this the log of earlier runs becomes `log.1`. */
 const LOG_BYTES = 1_000_000
 
-async function openLog(directory: string): Promise<Awaited<ReturnType<typeof open>>> {
+async function openLog(directory: string): Promise<FileHandle> {
   const path = join(directory, 'log')
   const found = await stat(path).catch(() => undefined)
   if (found && found.size > LOG_BYTES) await rename(path, `${path}.1`)
-  return open(path, 'a+', 0o600)
+  return openKept(path, 'a+')
 }
 
-async function readFrom(log: Awaited<ReturnType<typeof open>>, offset: number): Promise<string> {
+async function readFrom(log: FileHandle, offset: number): Promise<string> {
   const { size } = await log.stat()
   const bytes = Buffer.alloc(Math.min(Math.max(size - offset, 0), 64 * 1024))
   await log.read(bytes, 0, bytes.length, offset)

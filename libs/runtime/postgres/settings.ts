@@ -32,7 +32,7 @@ export function serverSettings(socketDirectory: string, durable: boolean): strin
 
     // What is reported archived must survive a power cut. Only tests do without.
     fsync: durable ? 'on' : 'off',
-    synchronous_commit: durable ? 'on' : 'off',
+    synchronous_commit: 'on',
     full_page_writes: durable ? 'on' : 'off',
   }
   return Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`])

@@ -2,9 +2,10 @@
  * Where the server's socket lies. The path of a socket ends at 103 bytes (macOS; 107 on Linux), so a long FIRN_HOME needs a short
  * directory elsewhere: made under a fresh name, owned by the server's user, closed to all others, and written down in the home.
  */
-import { chmod, chown, lstat, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { chmod, chown, lstat, mkdir, mkdtemp, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { FirnError } from '#libs/errors/errors.js'
+import { writeKept } from './kept-file.js'
 import type { Owner } from './owner.js'
 
 const LONGEST = 103 - '/.s.PGSQL.5432'.length
@@ -25,8 +26,7 @@ export async function openSocketDirectory(directory: string, owner: Owner): Prom
     if (await isOurs(noted, owner)) return noted
   }
   const made = await makeShort(owner)
-  await writeFile(note, made, { mode: 0o600 })
-  await chown(note, owner.uid, owner.gid)
+  await writeKept(note, made)
   return made
 }
 
