@@ -1,0 +1,286 @@
+/**
+ * Restores single entries, synchronously, in the placing thread: bytes are verified before anything has a name in the target, and
+ * an error of one entry is its outcome and nobody else's.
+ */
+import { createHash, hash } from 'node:crypto'
+import { lstatSync, symlinkSync } from 'node:fs'
+import { errnoOf } from '#libs/errors/errors.js'
+import { joinRaw, nameOf, parentOf, type Raw, rawToBytes } from '#libs/os/raw.js'
+import { directoryAt } from './at.js'
+import { type Chain, isUnderConstruction } from './chain.js'
+import type { Dresser } from './dress.js'
+import type { Outcome } from './messages.js'
+import { failureOf, Obstacle } from './obstacle.js'
+import type { Inode, Name, Piece, Symlink } from './plan.js'
+import { openPut, removeIfThere } from './put.js'
+import { isSameFile, isSameSymlink, readWhole } from './same.js'
+import { createStagedFile, type StagedFile } from './staged-file.js'
+import type { Staging } from './staging.js'
+
+export interface Restorer {
+  directory(name: Name): Outcome
+  symlink(symlink: Symlink): Outcome
+  /** A piece whose bytes are all here. */
+  whole(piece: Piece, bytes: Uint8Array): Outcome[]
+  /** A piece whose bytes come one after the other. */
+  begin(piece: Piece): PieceUnderWay
+}
+
+export interface PieceUnderWay {
+  /** How many bytes are still to come. */
+  missing(): number
+  take(bytes: Uint8Array): void
+  /** All bytes were taken. */
+  end(): Outcome[]
+  /** No more bytes come. */
+  giveUp(): void
+}
+
+export interface RestorerParts {
+  readonly chain: Chain
+  readonly staging: Staging
+  readonly dresser: Dresser
+  readonly overwrite: boolean
+  /** Called now and then during long work; throws when it shall stop. */
+  readonly tick: () => void
+}
+
+export const WRONG_BYTES = 'its bytes do not match their SHA-256'
+const EXISTS = 'exists already; --overwrite replaces it'
+
+export function openRestorer({ chain, staging, dresser, overwrite, tick }: RestorerParts): Restorer {
+  /** Copies what is being placed, where it can be neither linked nor moved. */
+  let copy: (from: Raw, to: Raw) => void
+  let linksWereCopied = false
+  const { put } = openPut({
+    overwrite,
+    next: staging.next,
+    nextBeside: (place) => staging.nextBeside(parentOf(place)),
+    copy: (from, to) => copy(from, to),
+    onNoLink: () => {
+      linksWereCopied = true
+    },
+  })
+
+  const placeOf = ({ at }: Name): Raw => joinRaw(chain.enter(directoryAt(at)), nameOf(`/${at}` as Raw))
+
+  /** Everything but the bytes; the file is closed and finished then. */
+  function dress(file: StagedFile, path: Raw, inode: Inode): string | undefined {
+    file.end()
+    const notice = dresser.dress(file.fd, path, inode.dress)
+    file.close()
+    return dresser.times(path, inode.dress) ?? notice
+  }
+
+  function copyFile(from: Raw, to: Raw, inode: Inode): string | undefined {
+    const file = createStagedFile(to, inode.holes)
+    try {
+      const take = (bytes: Uint8Array) => {
+        tick()
+        file.write(bytes)
+      }
+      readWhole(from, { take })
+      return dress(file, to, inode)
+    } catch (error) {
+      removeIfThere(to)
+      throw error
+    } finally {
+      file.close()
+    }
+  }
+
+  /** Gives a finished staged file its names; it is gone afterwards. */
+  function placeNames(piece: Piece, inode: Inode, staged: Raw, notice: string | undefined): Outcome[] {
+    const { names } = inode
+    copy = (from, to) => void copyFile(from, to, inode)
+    linksWereCopied = false
+    let isGone = false
+    try {
+      const existing = names.length > 1 && !overwrite ? existingName(piece, names, staged) : undefined
+      return names.map((name, number): Outcome => {
+        try {
+          const place = placeOf(name)
+          const last = existing === undefined && number === names.length - 1
+          const isPlaced = put(existing ?? staged, place, last)
+          isGone = isPlaced && last
+          if (!isPlaced && !isSame(piece, place, staged)) throw new Obstacle(EXISTS)
+          const told = notice ?? (linksWereCopied && names.length > 1 ? 'its hard links became files of their own' : undefined)
+          return { index: name.index, outcome: isPlaced ? 'placed' : 'present', ...noticed(told) }
+        } catch (error) {
+          return failed(name, error)
+        }
+      })
+    } finally {
+      if (!isGone) removeIfThere(staged)
+    }
+  }
+
+  /** After an interruption between two names of an inode, the rest become links of those that are there. */
+  function existingName(piece: Piece, names: readonly Name[], staged: Raw): Raw | undefined {
+    for (const name of names) {
+      try {
+        const place = placeOf(name)
+        if (isSame(piece, place, staged) && lstatSync(rawToBytes(place)).uid === lstatSync(rawToBytes(staged)).uid) return place
+      } catch {
+        // not there, or its own outcome will tell
+      }
+    }
+    return undefined
+  }
+
+  /** Compared with the staged file's time: so a file system with coarser times is no difference. */
+  function isSame({ size, sha256 }: Piece, place: Raw, staged: Raw): boolean {
+    const { mtimeNs } = lstatSync(rawToBytes(staged), { bigint: true })
+    return isSameFile(place, { size, mtimeNs, sha256 }, tick)
+  }
+
+  function stageWhole(piece: Piece, inode: Inode, bytes: Uint8Array): Outcome[] {
+    const staged = staging.next()
+    let file: StagedFile | undefined
+    try {
+      file = createStagedFile(staged, inode.holes)
+      file.write(bytes)
+      return placeNames(piece, inode, staged, dress(file, staged, inode))
+    } catch (error) {
+      file?.close()
+      if (file) removeIfThere(staged)
+      return allFailed([inode], error)
+    }
+  }
+
+  return {
+    directory(name) {
+      if (name.at === '') return { index: name.index, outcome: 'present' }
+      try {
+        const parent = chain.enter(directoryAt(name.at))
+        const before = lstatSync(rawToBytes(joinRaw(parent, nameOf(`/${name.at}` as Raw))), { throwIfNoEntry: false })
+        chain.enter(name.at)
+        return { index: name.index, outcome: before === undefined || isUnderConstruction(before) ? 'placed' : 'present' }
+      } catch (error) {
+        return failed(name, error)
+      }
+    },
+
+    symlink(symlink) {
+      const { index, link } = symlink
+      try {
+        const place = placeOf(symlink)
+        if (overwrite) return { index, outcome: 'placed', ...noticed(replaceBySymlink(symlink, place)) }
+        if (tryMakeSymlink(link, place)) return { index, outcome: 'placed', ...noticed(dressSymlink(place, symlink)) }
+        if (isSameSymlink(place, link)) return { index, outcome: 'present' }
+        throw new Obstacle(EXISTS)
+      } catch (error) {
+        return failed(symlink, error)
+      }
+    },
+
+    whole(piece, bytes) {
+      if (hash('sha256', bytes, 'hex') !== piece.sha256) return allFailed(piece.inodes, new Obstacle(WRONG_BYTES))
+      return piece.inodes.flatMap((inode) => stageWhole(piece, inode, bytes))
+    },
+
+    begin(piece) {
+      const staged = staging.next()
+      const first = piece.inodes[0] as Inode
+      const sha256 = createHash('sha256')
+      let missing = piece.size
+      let file: StagedFile | undefined
+      /** After an error the bytes are still taken, for the sake of what follows them. */
+      let failure: unknown
+      const guarded = (step: () => void) => {
+        if (failure !== undefined) return
+        try {
+          step()
+        } catch (error) {
+          failure = error ?? new Obstacle('unknown')
+        }
+      }
+      const giveUp = () => {
+        file?.close()
+        if (file) removeIfThere(staged)
+        file = undefined
+      }
+      guarded(() => {
+        file = createStagedFile(staged, first.holes)
+      })
+      return {
+        missing: () => missing,
+        take(bytes) {
+          missing -= bytes.length
+          guarded(() => {
+            sha256.update(bytes)
+            file?.write(bytes)
+          })
+        },
+        end() {
+          let notice: string | undefined
+          guarded(() => {
+            if (sha256.digest('hex') !== piece.sha256) throw new Obstacle(WRONG_BYTES)
+            notice = dress(file as StagedFile, staged, first)
+          })
+          if (failure !== undefined) {
+            giveUp()
+            return allFailed(piece.inodes, failure)
+          }
+          // The others are copied from the first one, so that one leaves the staging directory last.
+          const others = piece.inodes.slice(1).flatMap((inode) => placeCopy(piece, inode, staged))
+          return [...others, ...placeNames(piece, first, staged, notice)]
+        },
+        giveUp,
+      }
+    },
+  }
+
+  function placeCopy(piece: Piece, inode: Inode, from: Raw): Outcome[] {
+    const staged = staging.next()
+    try {
+      return placeNames(piece, inode, staged, copyFile(from, staged, inode))
+    } catch (error) {
+      return allFailed([inode], error)
+    }
+  }
+
+  function dressSymlink(path: Raw, { dress }: Symlink): string | undefined {
+    const notice = dresser.dressSymlink(path, dress)
+    return dresser.times(path, dress) ?? notice
+  }
+
+  function replaceBySymlink(symlink: Symlink, place: Raw): string | undefined {
+    const staged = staging.next()
+    let notice: string | undefined
+    const make = (path: Raw) => {
+      symlinkSync(rawToBytes(symlink.link), rawToBytes(path))
+      notice = dressSymlink(path, symlink)
+    }
+    copy = (_, to) => make(to)
+    try {
+      make(staged)
+      put(staged, place, true)
+      return notice
+    } finally {
+      removeIfThere(staged)
+    }
+  }
+}
+
+/** symlink(2) itself is whole or not at all; false where something stands already. */
+function tryMakeSymlink(link: Raw, place: Raw): boolean {
+  try {
+    symlinkSync(rawToBytes(link), rawToBytes(place))
+    return true
+  } catch (error) {
+    if (errnoOf(error) === 'EEXIST') return false
+    throw error
+  }
+}
+
+const noticed = (notice: string | undefined) => (notice === undefined ? {} : { notice })
+
+export const failed = ({ index }: { index: number }, error: unknown): Outcome => ({
+  index,
+  outcome: 'failed',
+  ...failureOf(error),
+})
+
+export const allFailed = (inodes: readonly Inode[], error: unknown): Outcome[] =>
+  inodes.flatMap(({ names }) => names.map((name) => failed(name, error)))

@@ -1,0 +1,68 @@
+/** The main thread's end of the placing thread: each request is answered once, and memory for bytes goes back and forth. */
+import { Worker } from 'node:worker_threads'
+import { FirnError } from '#libs/errors/errors.js'
+import type { Reply, Request, ThreadData } from './messages.js'
+
+export interface Thread {
+  ask(request: Request): Promise<Reply>
+  /** Memory for the bytes of a request; it comes back with the reply. */
+  buffer(): ArrayBuffer
+  /** Gives up what is under way. Safe to call twice. */
+  close(): Promise<void>
+}
+
+/** Many small files, or a part of a large one, for one message. */
+const BUFFER_BYTES = 1024 * 1024
+
+export async function startThread(data: Omit<ThreadData, 'stop'>): Promise<Thread> {
+  const stop = new SharedArrayBuffer(4)
+  const workerData: ThreadData = { ...data, stop }
+  const worker = new Worker(new URL('./thread.js', import.meta.url), { workerData })
+  const waiting = new Map<number, { resolve: (reply: Reply) => void; reject: (error: unknown) => void }>()
+  const buffers: ArrayBuffer[] = []
+  let asked = 0
+  let ended: unknown
+  let closing: Promise<void> | undefined
+
+  function end(error: unknown): void {
+    ended ??= error
+    for (const { reject } of waiting.values()) reject(ended)
+    waiting.clear()
+  }
+
+  worker.on('message', ({ id, reply, error }: { id: number; reply?: Reply; error?: unknown }) => {
+    const asker = waiting.get(id)
+    waiting.delete(id)
+    // A process that only forgot to close shall end; one that waits for an answer shall not.
+    if (waiting.size === 0) worker.unref()
+    if (reply?.buffer) buffers.push(reply.buffer)
+    if (reply) asker?.resolve(reply)
+    else asker?.reject(error)
+  })
+  worker.on('error', (error) => end(new FirnError('failed', 'The thread that places files broke off.', { cause: error })))
+  worker.on('exit', () => end(new FirnError('failed', 'The thread that places files has ended.')))
+  worker.unref()
+
+  const ask = (request: Request): Promise<Reply> =>
+    new Promise((resolve, reject) => {
+      if (ended) return reject(ended)
+      const id = ++asked
+      waiting.set(id, { resolve, reject })
+      worker.ref()
+      const bytes = request.kind === 'work' ? request.bytes : undefined
+      worker.postMessage({ id, request }, bytes ? [bytes.buffer] : [])
+    })
+
+  return {
+    ask,
+    buffer: () => buffers.pop() ?? new ArrayBuffer(BUFFER_BYTES),
+    close() {
+      closing ??= (async () => {
+        Atomics.store(new Int32Array(stop), 0, 1)
+        await ask({ kind: 'close' }).catch(() => {})
+        await worker.terminate()
+      })()
+      return closing
+    },
+  }
+}
