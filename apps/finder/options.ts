@@ -1,0 +1,117 @@
+/** The command line of `find-and-retrieve`, and what it means. */
+import { resolve } from 'node:path'
+import { type Command, Option } from 'commander'
+import type { FindRequest } from '#libs/archive/find.js'
+import type { Selection } from '#libs/catalog/catalog.js'
+import { FirnError } from '#libs/errors/errors.js'
+import { rawFromText } from '#libs/os/raw.js'
+import { parseQuery } from '#libs/search/query.js'
+import type { ThawTier } from '#libs/vault/vault.js'
+
+export interface FindFlags {
+  readonly search?: string
+  readonly archiveid: string[]
+  readonly path: string[]
+  readonly set: string[]
+  readonly all?: boolean
+  readonly asOf?: string
+  readonly allVersions?: boolean
+  readonly dryRun?: boolean
+  readonly list?: boolean
+  readonly host?: string
+  readonly to?: string
+  readonly overwrite?: boolean
+  readonly wholeBundles?: boolean
+  readonly setuid?: boolean
+  readonly tier: ThawTier
+  readonly days: string
+  readonly maxCost?: string
+  readonly yes?: boolean
+  readonly json?: boolean
+  readonly quiet?: boolean
+  readonly progress: boolean
+  readonly detach?: boolean
+  readonly debug?: boolean
+  readonly config?: string
+}
+
+const collect = (value: string, before: string[]) => [...before, value]
+
+export function findOptions(command: Command): Command {
+  return command
+    .description('Finds archived files, and brings them back whole: thawed, verified, placed.')
+    .option('-s, --search <query>', 'words in any case, ANDed; "quoted phrase"; -word excluded; over path, tags, description')
+    .option('-a, --archiveid <id>', "a bundle id or the vault's own archive id (repeatable)", collect, [])
+    .option('--path <path>', 'everything at or below it (repeatable)', collect, [])
+    .option('--set <id>', 'only what that set archived (repeatable)', collect, [])
+    .option('--all', 'everything')
+    .option('--as-of <time>', 'of each path the newest version archived not later, such as 2026-11-21 or 2026-11-21T12:00Z')
+    .option('--all-versions', 'every version, restored below a directory for each set')
+    .option('-r, --dry-run', 'CSV, one line per archive that would be needed: vault,archive_id; nothing is requested')
+    .option('-l, --list', 'the matching files; nothing is requested')
+    .option('--host <name>', "only that host's files")
+    .option('--to <dir>', 'where files are restored (default: $FIRN_RESTORE_DIR)')
+    .option('--overwrite', 'replace what exists')
+    .option('--whole-bundles', 'every file of each bundle that holds a match')
+    .option('--setuid', 'keep setuid and setgid')
+    .addOption(new Option('--tier <tier>', 'how fast to thaw').choices(['expedited', 'standard', 'bulk']).default('standard'))
+    .option('--days <n>', 'how many days a thawed copy stays', '7')
+    .option('--max-cost <usd>', 'refuse a retrieval that costs more')
+    .option('--yes', 'do not ask')
+    .option('--json', 'NDJSON messages on stdout')
+    .option('--quiet', 'print only problems and errors')
+    .option('--no-progress', 'no progress line')
+    .option('--detach', 'return at once; `firn retriever` completes it')
+    .option('-d, --debug', 'debug log on stderr')
+    .option('--config <file>', 'configuration file (default: $XDG_CONFIG_HOME/firn/config.yaml)')
+}
+
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
+
+export function requestFrom(flags: FindFlags): FindRequest {
+  const selects = flags.search !== undefined || flags.archiveid.length + flags.path.length + flags.set.length > 0
+  if (!selects && !flags.all) {
+    throw new FirnError('usage', 'nothing is selected: give --search, --archiveid, --path or --set, or --all for everything')
+  }
+  if (flags.search !== undefined) parseQuery(flags.search) // says now what is wrong with it
+  for (const id of flags.set) {
+    if (!UUID.test(id))
+      throw new FirnError('usage', `--set takes the id of a set (firn status lists them), not ${JSON.stringify(id)}`)
+  }
+  const selection: Selection = {
+    ...(flags.archiveid.length > 0 && { archiveIds: flags.archiveid }),
+    ...(flags.path.length > 0 && { paths: flags.path.map((path) => rawFromText(resolve(path))) }),
+    ...(flags.set.length > 0 && { setIds: flags.set.map((id) => id.toLowerCase()) }),
+    ...(flags.host !== undefined && { host: flags.host }),
+    ...(flags.asOf !== undefined && { asOf: timeFrom(flags.asOf) }),
+    ...(flags.allVersions && { allVersions: true }),
+  }
+  return { selection, ...(flags.search !== undefined && { query: flags.search }) }
+}
+
+/** A day means its end: `--as-of 2026-11-21` includes what was archived on that day (local time). */
+function timeFrom(text: string): Date {
+  const day = /^(\d{4})-(\d{2})-(\d{2})$/.exec(text)
+  const time = day ? new Date(Number(day[1]), Number(day[2]) - 1, Number(day[3]), 23, 59, 59, 999) : new Date(text)
+  if (Number.isNaN(time.getTime())) {
+    throw new FirnError('usage', `--as-of takes a time such as 2026-11-21 or 2026-11-21T12:00Z, not ${JSON.stringify(text)}`)
+  }
+  return time
+}
+
+export function daysFrom(text: string): number {
+  const days = Number(text)
+  if (!Number.isInteger(days) || days < 1 || days > 3650) {
+    throw new FirnError('usage', `--days takes a whole number from 1 to 3650, not ${JSON.stringify(text)}`)
+  }
+  return days
+}
+
+export function maxCostFrom(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined
+  const usd = Number(text)
+  if (text.trim() === '' || !Number.isFinite(usd) || usd < 0) {
+    throw new FirnError('usage', `--max-cost takes an amount in US dollars, not ${JSON.stringify(text)}`)
+  }
+  return usd
+}

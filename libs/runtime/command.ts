@@ -1,0 +1,133 @@
+/** The few lines that every command needs: argv -> options -> configuration -> run -> what it ends with. */
+import { Command, CommanderError } from 'commander'
+import { type ErrorCode, EXIT, type ExitCode, exitCodeOf, FirnError } from '#libs/errors/errors.js'
+import { type Config, loadConfig, type Settings } from './config.js'
+import { createLogger, type Logger, silent } from './logger.js'
+import { listenForSignals } from './signals.js'
+import { openReporter, type Reporter } from './terminal/reporter.js'
+
+/** Options that every command has, whatever else it takes. */
+export interface CommonFlags {
+  readonly debug?: boolean
+  readonly json?: boolean
+  readonly quiet?: boolean
+  readonly progress?: boolean
+  readonly config?: string
+}
+
+export interface CommandSpec<F extends CommonFlags> {
+  /** As typed: `archive-files`, `firn status`. */
+  readonly name: string
+  readonly define: (command: Command) => Command
+  /** Which option sets which part of the configuration: attribute of the option -> [setting, flag as typed]. */
+  readonly settings?: Partial<Record<keyof F & string, readonly [keyof Config, string]>>
+  /** A daemon logs by itself; other commands only with --debug. */
+  readonly daemon?: boolean
+  readonly run: (context: CommandContext<F>) => Promise<ExitCode>
+}
+
+export interface CommandContext<F> {
+  readonly flags: F
+  readonly args: readonly string[]
+  readonly config: Config
+  readonly origins: Settings['origins']
+  readonly reporter: Reporter
+  readonly log: Logger
+  /** Aborts at ^C or SIGTERM. */
+  readonly signal: AbortSignal
+}
+
+const EXIT_STATUS = `
+Exit status:
+  0   done
+  1   failed
+  2   usage or configuration
+  3   done, but some files were skipped, changed while read or unreadable (each one named)
+  4   nothing matched
+  5   refused without consent
+  75  try again later
+  130, 143  stopped by a signal
+`
+
+/** Runs one command to the end of the process. */
+export async function runCommand<F extends CommonFlags>(spec: CommandSpec<F>, argv: readonly string[]): Promise<void> {
+  process.exit(await codeOf(spec, argv))
+}
+
+async function codeOf<F extends CommonFlags>(spec: CommandSpec<F>, argv: readonly string[]): Promise<number> {
+  const command = spec
+    .define(new Command(spec.name))
+    .exitOverride()
+    .showSuggestionAfterError()
+    .allowExcessArguments(false)
+    .addHelpText('after', EXIT_STATUS)
+    .configureOutput({ writeErr: () => {} }) // said below, in our own words
+  try {
+    command.parse([...argv], { from: 'user' })
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error
+    if (error.exitCode === 0) return EXIT.done // --help, which commander has printed
+    const reporter = reporterFor({ json: argv.includes('--json') })
+    reporter.error(`${error.message.replace(/^error: /, '').replaceAll('\n', ' ')}; see ${spec.name} --help`, 'usage', EXIT.usage)
+    await reporter.close()
+    return EXIT.usage
+  }
+  const flags = command.opts() as F
+  const reporter = reporterFor(flags)
+  const interruption = listenForSignals((signal) => reporter.note(`${signal}: stopping; once more stops at once`))
+  try {
+    const { config, origins } = loadConfig({ flags: settingFlags(spec, flags), ...(flags.config !== undefined && { file: flags.config }) })
+    const log = flags.debug ? createLogger('debug') : spec.daemon ? createLogger(config.logLevel) : silent
+    return await spec.run({ flags, args: command.args, config, origins, reporter, log, signal: interruption.signal })
+  } catch (error) {
+    const stopped = interruption.exitCode()
+    if (stopped !== undefined) {
+      reporter.note('stopped; nothing false was recorded, and the same command goes on with it')
+      return stopped
+    }
+    const exitCode = exitCodeOf(error)
+    reporter.error(sentenceOf(error), codeNameOf(error), exitCode)
+    if (flags.debug && error instanceof Error) process.stderr.write(`${error.stack}\n`)
+    return exitCode
+  } finally {
+    interruption.dispose()
+    await reporter.close()
+  }
+}
+
+function reporterFor(flags: CommonFlags): Reporter {
+  return openReporter({
+    json: flags.json ?? false,
+    quiet: flags.quiet ?? false,
+    progress: flags.progress ?? true,
+    stdout: process.stdout,
+    stderr: process.stderr,
+  })
+}
+
+function settingFlags<F extends CommonFlags>(spec: CommandSpec<F>, flags: F) {
+  const given: Partial<Record<keyof Config, { flag: string; value: string }>> = {}
+  for (const [attribute, [setting, flag]] of Object.entries(spec.settings ?? {}) as [keyof F & string, [keyof Config, string]][]) {
+    const value = flags[attribute]
+    if (typeof value === 'string') given[setting] = { flag, value }
+  }
+  return given
+}
+
+const codeNameOf = (error: unknown): ErrorCode => (error instanceof FirnError ? error.code : 'failed')
+
+/** One sentence; an error that nobody foresaw says so. */
+function sentenceOf(error: unknown): string {
+  if (error instanceof FirnError) return error.message
+  const text = error instanceof Error ? error.message : String(error)
+  return `${text.split('\n')[0]} (unexpected: run again with --debug for where it came from)`
+}
+
+/** Options that every command takes. */
+export function commonOptions(command: Command): Command {
+  return command
+    .option('--json', 'NDJSON messages on stdout')
+    .option('--quiet', 'print only problems and errors')
+    .option('-d, --debug', 'debug log on stderr')
+    .option('--config <file>', 'configuration file (default: $XDG_CONFIG_HOME/firn/config.yaml)')
+}

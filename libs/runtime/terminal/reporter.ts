@@ -1,0 +1,157 @@
+/**
+ * What a command says: results on stdout, everything else on stderr; with `--json` NDJSON messages on stdout instead. Progress is one
+ * line that redraws itself on a terminal, a plain line every 30 s elsewhere. Control characters never reach a terminal.
+ */
+import { once } from 'node:events'
+import type { Problem } from '#libs/bundle/entry.js'
+import { jsonName, shown } from '#libs/os/raw.js'
+import { formatBytes, formatCount, formatDuration } from './sizes.js'
+
+export interface Progress {
+  /** What is going on: `archiving`, `restoring`. */
+  readonly label: string
+  readonly files: number
+  readonly filesTotal?: number
+  readonly bytes: number
+  readonly bytesTotal?: number
+  /** Whether the totals still grow, so that no end can be told. */
+  readonly growing?: boolean
+  readonly note?: string
+}
+
+export interface Reporter {
+  readonly json: boolean
+  progress(state: Progress): void
+  /** For people only: what goes on. Silenced by --quiet and --json. */
+  note(text: string): void
+  /** For people only, also with --quiet: something they should know. */
+  warn(text: string): void
+  problem(problem: Problem): void
+  /** A line of the result, for people and pipes. Waits while the reader is slow. */
+  result(line: string): Promise<void>
+  /** A message of --json; nothing without. Waits while the reader is slow. */
+  message(type: string, fields: Record<string, unknown>): Promise<void>
+  error(text: string, code: string, exitCode: number): void
+  /** Clears the progress line and waits until everything is written. */
+  close(): Promise<void>
+}
+
+export interface ReporterOptions {
+  readonly json: boolean
+  readonly quiet: boolean
+  readonly progress: boolean
+  readonly stdout: NodeJS.WriteStream
+  readonly stderr: NodeJS.WriteStream
+}
+
+const REDRAW_MS = 100
+const PLAIN_MS = 30_000
+const STATUS_MS = 1_000
+const CLEAR_LINE = '\r\x1b[K'
+
+export function openReporter(options: ReporterOptions): Reporter {
+  const { json, quiet, stdout, stderr } = options
+  const onTerminal = Boolean(stderr.isTTY)
+  const began = Date.now()
+  let drawn = false
+  let lastProgressAt = onTerminal || json ? 0 : began
+  let readerGone = false
+  stdout.on('error', (error: NodeJS.ErrnoException) => {
+    // `| head` has seen enough: that is no failure.
+    if (error.code !== 'EPIPE') throw error
+    readerGone = true
+  })
+  const clear = () => {
+    if (drawn) stderr.write(CLEAR_LINE)
+    drawn = false
+  }
+  const say = (text: string) => {
+    clear()
+    stderr.write(`${text}\n`)
+  }
+  const write = async (text: string) => {
+    clear()
+    if (readerGone) return
+    if (!stdout.write(text)) await Promise.race([once(stdout, 'drain'), once(stdout, 'close')]).catch(() => {})
+  }
+  const message = (type: string, fields: Record<string, unknown>) =>
+    json ? write(`${toJson({ message_type: type, ...fields })}\n`) : Promise.resolve()
+
+  return {
+    json,
+    progress(state) {
+      const now = Date.now()
+      const every = json ? STATUS_MS : onTerminal ? REDRAW_MS : PLAIN_MS
+      if (now - lastProgressAt < every) return
+      const seconds = (now - began) / 1000
+      if (json) {
+        lastProgressAt = now
+        void message('status', {
+          label: state.label,
+          files: state.files,
+          ...(state.filesTotal !== undefined && { files_total: state.filesTotal }),
+          bytes: state.bytes,
+          ...(state.bytesTotal !== undefined && { bytes_total: state.bytesTotal }),
+          seconds,
+          ...(state.note !== undefined && { note: state.note }),
+        })
+      } else if (options.progress && !quiet) {
+        lastProgressAt = now
+        const line = progressLine(state, seconds)
+        if (!onTerminal) say(line)
+        else {
+          stderr.write(CLEAR_LINE + line.slice(0, Math.max((stderr.columns || 80) - 1, 20)))
+          drawn = true
+        }
+      }
+    },
+    note(text) {
+      if (!quiet && !json) say(text)
+    },
+    warn(text) {
+      if (!json) say(text)
+      else void message('status', { note: text })
+    },
+    problem(problem) {
+      if (json) void message('problem', { ...jsonName('path', problem.path), kind: problem.kind, reason: problem.reason })
+      else say(`${shown(problem.path)}: ${problem.reason}`)
+    },
+    result: (line) => (json ? Promise.resolve() : write(`${line}\n`)),
+    message,
+    error(text, code, exitCode) {
+      if (json) void message('error', { code, message: text, exit_code: exitCode })
+      say(`firn: ${text}`)
+    },
+    async close() {
+      clear()
+      for (const stream of [stdout, stderr]) {
+        if (stream.writableLength > 0 && !stream.destroyed)
+          await Promise.race([once(stream, 'drain'), once(stream, 'close')]).catch(() => {})
+      }
+    },
+  }
+}
+
+function progressLine(state: Progress, seconds: number): string {
+  const rate = seconds > 0 ? state.bytes / seconds : 0
+  const of = (part: string, total: string | undefined) => (total === undefined ? part : `${part}/${total}`)
+  const parts = [
+    `${state.label}: ${of(formatCount(state.files), state.filesTotal === undefined ? undefined : formatCount(state.filesTotal))} files`,
+    of(formatBytes(state.bytes), state.bytesTotal === undefined ? undefined : formatBytes(state.bytesTotal)),
+    `${formatBytes(rate)}/s`,
+  ]
+  const left = state.bytesTotal === undefined ? undefined : state.bytesTotal - state.bytes
+  if (left !== undefined && left > 0 && rate > 0 && !state.growing) parts.push(`ETA ${formatDuration(left / rate)}`)
+  if (state.note) parts.push(state.note)
+  return parts.join(', ')
+}
+
+/** As JSON.stringify, with bigints as plain integers. */
+export function toJson(value: Record<string, unknown>): string {
+  const parts = Object.entries(value).flatMap(([key, field]) => {
+    if (field === undefined) return []
+    const text = typeof field === 'bigint' ? String(field) : JSON.stringify(field)
+    return [`${JSON.stringify(key)}:${text}`]
+  })
+  return `{${parts.join(',')}}`
+}
