@@ -176,6 +176,27 @@ describe('the embedded database', () => {
     expect(await ask(postgres.url, 'SELECT 1')).toEqual([1])
   })
 
+  test('joins a server of another container that shares the home, and leaves it running', async () => {
+    const there = await command()
+    const startedBy = join(home, 'postgres/started-by')
+    const [machine, boot, , pid, start] = (await readFile(startedBy, 'utf8')).split('/')
+    await writeFile(startedBy, [machine, boot, 'another', pid, start].join('/'))
+    const here = await open()
+    expect(here.url).toBe(there.said)
+    await there.kill()
+    await here.close()
+    expect(await serverOf(home)).toBeDefined()
+  })
+
+  test('starts when such a server is gone', async () => {
+    await (await open()).close()
+    const data = join(home, 'postgres/data')
+    await writeFile(join(data, 'postmaster.pid'), `2\n${data}\n1\n5432\n${join(home, 'postgres/run')}\n\n1 1\nready   \n`)
+    await writeFile(join(home, 'postgres/started-by'), 'another/boot/1/2/3')
+    await using postgres = await open()
+    expect(await ask(postgres.url, 'SELECT 1')).toEqual([1])
+  })
+
   test('starts after an initdb that was killed in the middle', async () => {
     await mkdir(join(home, 'postgres/data.new-1/base'), { recursive: true })
     await chmod(home, 0o711)

@@ -3,6 +3,7 @@ import { readFile, readlink, realpath } from 'node:fs/promises'
 import { run } from './run.js'
 
 export interface Postmaster {
+  readonly pidFile: string
   readonly pid: number
   readonly socketDirectory: string
   /** `starting`, `ready`, `stopping` ... */
@@ -11,11 +12,12 @@ export interface Postmaster {
 
 /** What the file says; whether that process lives is another question. */
 export async function readPostmaster(data: string): Promise<Postmaster | undefined> {
-  const text = await readFile(`${data}/postmaster.pid`, 'utf8').catch(() => '')
+  const pidFile = `${data}/postmaster.pid`
+  const text = await readFile(pidFile, 'utf8').catch(() => '')
   const lines = text.split('\n')
   const pid = Number(lines[0])
   if (!Number.isSafeInteger(pid) || pid <= 1) return undefined
-  return { pid, socketDirectory: lines[4] ?? '', status: (lines[7] ?? '').trim() }
+  return { pidFile, pid, socketDirectory: lines[4] ?? '', status: (lines[7] ?? '').trim() }
 }
 
 /**

@@ -1,17 +1,17 @@
 /** Starts the server in a session of its own, finds one that runs, and stops it. All of it is called under the home's lock. */
 import { spawn } from 'node:child_process'
 import { type FileHandle, readFile, rename, rm, stat, statfs } from 'node:fs/promises'
-import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { FirnError } from '#libs/errors/errors.js'
+import { thisOwner } from '#libs/os/owner.js'
 import { reasonOf } from '../home.js'
 import { findBinaries } from './binaries.js'
 import { initCluster, mayNotSwitchUser, withoutPrefix, wrongLibrary } from './init-cluster.js'
 import { openKept, writeKept } from './kept-file.js'
 import type { Owner } from './owner.js'
-import { isServing, readPostmaster } from './postmaster.js'
+import { isServing, type Postmaster, readPostmaster } from './postmaster.js'
 import { PROGRAM_ENV } from './run.js'
 import { serverSettings } from './settings.js'
 import { closeSocketDirectory, openSocketDirectory } from './socket-directory.js'
@@ -33,8 +33,9 @@ export async function connectOrStart(options: ServerOptions, applicationName: st
   const began = Date.now()
   for (let starts = 0; ; ) {
     const found = await readPostmaster(data)
-    if (!found || !(await isServing(found.pid, data))) {
-      if (found) await forget(directory, found.socketDirectory)
+    const startedBy = await readStarter(directory)
+    if (!found || (await isDead(found, data, startedBy))) {
+      if (found) await forget(found)
       const failure = await start(options)
       if (failure === undefined) continue
       // Processes of a server that was killed may need a moment to notice it; until then its memory is in use.
@@ -46,12 +47,17 @@ export async function connectOrStart(options: ServerOptions, applicationName: st
       return await connect(found.socketDirectory, applicationName)
     } catch (error) {
       const code = (error as { code?: unknown }).code
-      const notYet = code === STARTING_OR_STOPPING || code === 'ENOENT' || code === 'ECONNREFUSED' || code === 'ECONNRESET'
-      if (!notYet)
+      const silent = code === 'ENOENT' || code === 'ECONNREFUSED'
+      if (!silent && code !== STARTING_OR_STOPPING && code !== 'ECONNRESET') {
         throw new FirnError('database', `The embedded database refuses connections: ${reasonOf(error)}.`, { cause: error })
-      if (code === 'ENOENT' && found.status === 'ready' && Date.now() - began > 2_000) {
+      }
+      const silentMs = silent && found.status === 'ready' ? Date.now() - began : 0
+      if (silentMs > 2_000 && canSignal(startedBy)) {
         log(`the socket in ${found.socketDirectory} is gone; the server is started anew`)
         await stopServer(options)
+      } else if (silentMs > 5_000) {
+        await refuseShared(data, startedBy)
+        await forget(found)
       }
       recovering()
       await sleep(10)
@@ -78,15 +84,18 @@ async function connect(socketDirectory: string, applicationName: string): Promis
   return client
 }
 
-/** ssl and port are said aloud: PGSSLMODE and PGPORT in a user's environment must not count here. */
+/** ssl, port and options are said aloud: PGSSLMODE, PGPORT and PGOPTIONS in a user's environment must not count here. */
 export const serverUrl = (socketDirectory: string, database: string): string =>
-  `postgresql://firn@localhost:5432/${database}?host=${encodeURIComponent(socketDirectory)}&sslmode=disable`
+  `postgresql://firn@localhost:5432/${database}?host=${encodeURIComponent(socketDirectory)}&sslmode=disable&options=-cjit%3Doff`
 
-/** Disconnects everybody, writes the last checkpoint and ends (a "fast" stop). */
+/**
+ * Disconnects everybody, writes the last checkpoint and ends (a "fast" stop). A server in another container that shares the home is left
+ * to the commands there, or to the end of the container.
+ */
 export async function stopServer(options: Pick<ServerOptions, 'directory' | 'log'>): Promise<void> {
   const data = join(options.directory, 'data')
   const found = await readPostmaster(data)
-  if (!found || !(await isServing(found.pid, data))) return
+  if (!found || !canSignal(await readStarter(options.directory)) || !(await isServing(found.pid, data))) return
   const slow = sayLater(options.log, 'the database writes its last checkpoint')
   process.kill(found.pid, 'SIGINT')
   while (await isServing(found.pid, data)) {
@@ -96,28 +105,45 @@ export async function stopServer(options: Pick<ServerOptions, 'directory' | 'log
   await closeSocketDirectory(options.directory, found.socketDirectory)
 }
 
+/** The process that started the server, as leases name it; empty in a home that nobody wrote it into. */
+const readStarter = (directory: string): Promise<string> => readFile(join(directory, 'started-by'), 'utf8').catch(() => '')
+
+/** Of the two names: the same machine, the same boot, the same numbering of processes? */
+function canSignal(startedBy: string): boolean {
+  const world = (owner: string): string => owner.split('/').slice(0, 3).join('/')
+  return startedBy === '' || world(startedBy) === world(thisOwner())
+}
+
+/** Where its number says nothing here (another container, another machine), only the socket can tell whether the server lives. */
+async function isDead(found: Postmaster, data: string, startedBy: string): Promise<boolean> {
+  if (canSignal(startedBy)) return !(await isServing(found.pid, data))
+  const [machine, boot] = startedBy.split('/')
+  const [thisMachine, thisBoot] = thisOwner().split('/')
+  return machine === thisMachine && boot !== thisBoot
+}
+
 /** Network file systems, by the numbers in statfs(2): NFS, SMB, CIFS, SMB2, Lustre, Ceph, AFS, 9p. */
 const SHARED: ReadonlySet<number> = new Set([
   0x6969, 0x517b, 0xff534d42, 0xfe534d42, 0x0bd00bd0, 0x00c36400, 0x5346414f, 0x01021997,
 ])
 
-/** The server was killed, or the machine lost power, and left its files. */
-async function forget(directory: string, socketDirectory: string): Promise<void> {
-  const data = join(directory, 'data')
+/** Two servers on the same data would destroy them, and over a network neither sees the other. */
+async function refuseShared(data: string, startedBy: string): Promise<void> {
   const { type } = await statfs(data)
-  const startedOn = await readFile(join(directory, 'host'), 'utf8').catch(() => '')
-  if (SHARED.has(type) && startedOn !== hostname()) {
-    throw new FirnError(
-      'usage',
-      `The database in ${data} lies on a network file system and may be running on ${startedOn || 'another machine'}. ` +
-        'Give each machine a FIRN_HOME on a disk of its own; when no machine runs it, remove its postmaster.pid.',
-    )
-  }
-  await rm(join(data, 'postmaster.pid'), { force: true })
-  if (socketDirectory !== '') {
-    await rm(join(socketDirectory, '.s.PGSQL.5432'), { force: true })
-    await rm(join(socketDirectory, '.s.PGSQL.5432.lock'), { force: true })
-  }
+  if (!SHARED.has(type)) return
+  throw new FirnError(
+    'usage',
+    `The database in ${data} lies on a network file system and may be running on another machine (${startedBy.split('/')[0]}). ` +
+      'Give each machine a FIRN_HOME on a disk of its own; when no machine runs it, remove its postmaster.pid.',
+  )
+}
+
+/** What a server that was killed, or lost its power, left behind. */
+async function forget({ socketDirectory, pidFile }: Postmaster): Promise<void> {
+  await rm(pidFile, { force: true })
+  if (socketDirectory === '') return
+  await rm(join(socketDirectory, '.s.PGSQL.5432'), { force: true })
+  await rm(join(socketDirectory, '.s.PGSQL.5432.lock'), { force: true })
 }
 
 interface Failure {
@@ -132,7 +158,7 @@ async function start(options: ServerOptions): Promise<Failure | undefined> {
   const binaries = await findBinaries(directory, owner)
   await initCluster(directory, binaries, owner, durable)
   const socketDirectory = await openSocketDirectory(directory, owner)
-  await writeKept(join(directory, 'host'), hostname())
+  await writeKept(join(directory, 'started-by'), thisOwner())
   const log = await openLog(directory)
   try {
     const { size } = await log.stat()
