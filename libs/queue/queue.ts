@@ -3,20 +3,28 @@
  * runs twice does no harm. The reconciler adds again whatever stands too long.
  */
 export interface JobQueue {
-  /** Wakes a worker. Adding the same job again while it waits is harmless; adding it after it ran runs it again. */
-  add<K extends JobName>(name: K, payload: Jobs[K], options?: { delayMs?: number }): Promise<void>
-
   /**
-   * Runs `handler` for each job of that name, `concurrency` at a time in this process, until the returned worker is stopped.
-   * A handler that throws `Postpone` is run again later; one that throws anything else is retried (`attempts` times in all,
-   * with back-off) unless the error is final (see `isFinal` in the implementation's options).
+   * Wakes a worker. Adding the same job again while it waits is harmless, and brings it forward where it was delayed or postponed
+   * (`delayMs` aside); while it runs, or after it ran, the job runs once more.
    */
-  work<K extends JobName>(name: K, handler: JobHandler<K>, options: { concurrency: number }): Promise<QueueWorker>
+  add<K extends JobName>(name: K, payload: Jobs[K], options?: AddOptions): Promise<void>
+
+  /** The same for many at once, in a few round trips. */
+  addMany<K extends JobName>(name: K, payloads: readonly Jobs[K][], options?: AddOptions): Promise<void>
+
+  /** Runs `handler` for each job of that name in this process, until the returned worker is stopped. */
+  work<K extends JobName>(name: K, handler: JobHandler<K>, options: WorkOptions<K>): Promise<QueueWorker>
 
   /** Jobs that wait, are delayed or run. */
   pending(name: JobName): Promise<number>
 
+  /** Stops, without grace, the workers that still run, and closes every connection. */
   close(): Promise<void>
+}
+
+export interface AddOptions {
+  /** Not before so many milliseconds from now. Default 0. */
+  readonly delayMs?: number
 }
 
 /** What each job carries. Ids only: data would age, leak paths into the queue, and double the truth. */
@@ -28,9 +36,28 @@ export interface Jobs {
 
 export type JobName = keyof Jobs
 
+/**
+ * One run of a job. Throws `Postpone` to be run again later, which uses up no attempt. What else it throws is retried with back-off,
+ * a few times in all, unless the error's code says that it would only happen again (jobs.ts).
+ * `signal` is aborted when the worker is stopped without more grace, with a reason of code `try-again`: then the job goes back to
+ * the queue as if it had not been begun. And when the queue gave the job to somebody else, with a reason of code `lease-lost`.
+ */
 export type JobHandler<K extends JobName> = (payload: Jobs[K], context: { signal: AbortSignal }) => Promise<void>
 
+export interface WorkOptions<K extends JobName> {
+  /** Jobs at a time in this process. */
+  readonly concurrency: number
+  /**
+   * Told of every failure of a job, before the queue hears of it; `final` says that no further attempt follows. It belongs to the
+   * job: it may take its time, and must not wait for `stop`, which waits for it.
+   */
+  readonly onFailed?: (payload: Jobs[K], error: unknown, final: boolean) => void | Promise<void>
+}
+
 export interface QueueWorker {
-  /** Takes no new job, waits `graceMs` for those that run, then aborts their signals and waits for them to return. */
+  /**
+   * Takes no new job, waits `graceMs` for those that run, then aborts their signals and waits for them to return.
+   * Asked again with less grace, the shorter one counts.
+   */
   stop(graceMs: number): Promise<void>
 }

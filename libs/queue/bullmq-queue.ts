@@ -1,0 +1,237 @@
+/**
+ * The port on BullMQ, whatever it stores its jobs in. One BullMQ queue for each kind of job, so that each has a concurrency of its own.
+ * The store is the backend's; the behaviour that the port promises is all here.
+ */
+import { setTimeout as delay } from 'node:timers/promises'
+import { DelayedError, type Job, type Processor, type Queue, UnrecoverableError, WaitingError, type Worker } from 'bullmq'
+import { FirnError, Postpone } from '#libs/errors/errors.js'
+import { cleanText } from './clean-text.js'
+import { ATTEMPTS, checkedPayload, isFinal, jobId } from './jobs.js'
+import type { AddOptions, JobHandler, JobName, JobQueue, Jobs, QueueWorker, WorkOptions } from './queue.js'
+
+/** A job whose worker was killed so often is given up: it may be what kills them. BullMQ's own default, 1, gives up too soon. */
+export const STALLED_AT_MOST = 10
+
+/** Of a job that runs, so many more may be asked for: each worker that was killed leaves one that seems to run for a while. */
+const AGAIN_AT_MOST = 5
+
+/** Round trips under way at once when many jobs are added. */
+const LOOK_UPS_AT_ONCE = 32
+
+type QueueHandle = Pick<Queue, 'addBulk' | 'getJob' | 'getJobState' | 'getJobCountByTypes' | 'close'>
+type WorkerHandle = Pick<Worker, 'close' | 'waitUntilReady'> & {
+  on(event: 'failed', listener: (job: Job | undefined, error: Error) => void): unknown
+  on(event: 'lockRenewalFailed', listener: (jobIds: string[]) => void): unknown
+}
+
+export interface Backend {
+  /** Errors of what is opened go to the owner already. */
+  openQueue(name: JobName): QueueHandle
+  openWorker(name: JobName, processor: Processor, concurrency: number): WorkerHandle
+  /** Called when everything opened is closed. */
+  close(): Promise<void>
+  readonly onError: (error: unknown) => void
+  /** Before the second attempt, in ms, doubled before each further one. */
+  readonly retryDelayMs: number
+}
+
+export function bullmqQueue(backend: Backend): JobQueue {
+  const { onError } = backend
+  const queues = new Map<JobName, QueueHandle>()
+  const workers = new Set<QueueWorker>()
+  let closing: Promise<void> | undefined
+
+  function queueOf(name: JobName): QueueHandle {
+    if (closing) throw new FirnError('failed', 'The queue is closed.')
+    const queue = queues.get(name) ?? backend.openQueue(name)
+    queues.set(name, queue)
+    return queue
+  }
+
+  /** The id under which a job can be added so that it runs; undefined where it waits already (a delayed one is brought forward). */
+  async function freeId(queue: QueueHandle, base: string, delayed: boolean): Promise<string | undefined> {
+    for (let again = 0; again <= AGAIN_AT_MOST; again++) {
+      const id = again === 0 ? base : `${base}-again${again}`
+      const state = await queue.getJobState(id)
+      if (state === 'unknown') return id
+      if (state === 'completed' || state === 'failed') {
+        // BullMQ would take the new one for the old one, and say nothing.
+        await (await queue.getJob(id))?.remove()
+        return id
+      }
+      if (state === 'delayed' && !delayed) {
+        const job = await queue.getJob(id)
+        // Began in this moment, or was promoted by another: that is all that is wanted.
+        await job?.promote().catch(() => {})
+      }
+      if (state !== 'active') return undefined
+    }
+    return undefined
+  }
+
+  async function addMany<K extends JobName>(
+    name: K,
+    payloads: readonly Jobs[K][],
+    { delayMs = 0 }: AddOptions = {},
+  ): Promise<void> {
+    const queue = queueOf(name)
+    const wanted = new Map(
+      payloads.map((given) => {
+        const payload = checkedPayload(name, given)
+        return [jobId(name, payload), payload]
+      }),
+    )
+    const fresh: { id: string; payload: Jobs[K] }[] = []
+    const open = [...wanted]
+    while (open.length > 0) {
+      const group = open.splice(0, LOOK_UPS_AT_ONCE)
+      const ids = await Promise.all(group.map(([base]) => freeId(queue, base, delayMs > 0)))
+      for (const [i, [, payload]] of group.entries()) if (ids[i] !== undefined) fresh.push({ id: ids[i], payload })
+    }
+    if (fresh.length === 0) return
+    await queue.addBulk(
+      fresh.map(({ id, payload }) => ({
+        name,
+        data: payload,
+        opts: {
+          jobId: id,
+          ...(delayMs > 0 && { delay: delayMs }),
+          attempts: ATTEMPTS,
+          backoff: { type: 'exponential', delay: backend.retryDelayMs },
+          // What became of a job stands in the catalog. A kept one would be in the way of its successor.
+          removeOnComplete: true,
+          removeOnFail: true,
+          stackTraceLimit: 0,
+        },
+      })),
+    )
+  }
+
+  async function work<K extends JobName>(name: K, handler: JobHandler<K>, options: WorkOptions<K>): Promise<QueueWorker> {
+    if (closing) throw new FirnError('failed', 'The queue is closed.')
+    /** Our own controllers, not the signal of BullMQ: that one is lost silently when a processor declares fewer than three parameters. */
+    const running = new Map<string, AbortController>()
+    /** onFailed calls outside of any job. */
+    const telling = new Set<Promise<void>>()
+    let abandoning: FirnError | undefined
+
+    async function tell(payload: Jobs[K], error: unknown, final: boolean): Promise<void> {
+      try {
+        await options.onFailed?.(payload, error, final)
+      } catch (failure) {
+        onError(failure)
+      }
+    }
+
+    async function run(job: Job, payload: Jobs[K], controller: AbortController, token: string | undefined): Promise<void> {
+      try {
+        await handler(payload, { signal: controller.signal })
+      } catch (error) {
+        if (error instanceof Postpone) {
+          await job.moveToDelayed(Date.now() + error.afterMs, token)
+          throw new DelayedError()
+        }
+        const { signal } = controller
+        if (signal.aborted && signal.reason === abandoning) return giveBack(job, token)
+        // The job is another worker's now, and so is what there is to say of it.
+        if (signal.aborted) throw asFailure(error)
+        const final = isFinal(error) || job.attemptsMade + 1 >= (job.opts.attempts ?? 1)
+        await tell(payload, error, final)
+        throw isFinal(error) ? new UnrecoverableError(asFailure(error).message) : asFailure(error)
+      }
+    }
+
+    const worker = backend.openWorker(
+      name,
+      async (job, token) => {
+        const payload = understood(name, job)
+        if (abandoning) return giveBack(job, token)
+        const controller = new AbortController()
+        const key = job.id ?? ''
+        running.set(key, controller)
+        try {
+          await run(job, payload, controller, token)
+        } finally {
+          if (running.get(key) === controller) running.delete(key)
+        }
+      },
+      options.concurrency,
+    )
+
+    worker.on('lockRenewalFailed', (ids) => {
+      const reason = new FirnError('lease-lost', 'The queue gave the job to another worker.')
+      for (const id of ids) running.get(id)?.abort(reason)
+    })
+    worker.on('failed', (job, error) => {
+      // Failed without having been run: its worker was killed too often.
+      if (!job?.deferredFailure) return
+      try {
+        const told = tell(understood(name, job), error, true).finally(() => telling.delete(told))
+        telling.add(told)
+      } catch (malformed) {
+        onError(malformed)
+      }
+    })
+
+    function understood(expected: K, job: Job): Jobs[K] {
+      try {
+        return checkedPayload(expected, job.name === expected ? job.data : undefined)
+      } catch (error) {
+        onError(error)
+        throw new UnrecoverableError(asFailure(error).message)
+      }
+    }
+
+    let closed: Promise<void> | undefined
+    const self: QueueWorker = {
+      async stop(graceMs) {
+        closed ??= worker.close().then(async () => {
+          await Promise.all(telling)
+          workers.delete(self)
+        })
+        const enough = new AbortController()
+        const waited = graceMs > 0 ? delay(graceMs, undefined, { signal: enough.signal }).catch(() => {}) : Promise.resolve()
+        await Promise.race([closed, waited])
+        enough.abort()
+        abandoning ??= new FirnError('try-again', 'The worker was stopped; the job goes back to the queue.')
+        for (const controller of running.values()) controller.abort(abandoning)
+        await closed
+      },
+    }
+    workers.add(self)
+    await worker.waitUntilReady()
+    return self
+  }
+
+  return {
+    add: (name, payload, options) => addMany(name, [payload], options),
+    addMany,
+    work,
+
+    async pending(name) {
+      return queueOf(name).getJobCountByTypes('waiting', 'prioritized', 'delayed', 'active')
+    },
+
+    close() {
+      closing ??= (async () => {
+        const opened = [...queues.values()]
+        await Promise.all([...workers].map((worker) => worker.stop(0)))
+        await Promise.all(opened.map((queue) => queue.close()))
+        await backend.close()
+      })()
+      return closing
+    },
+  }
+}
+
+/** Back to the queue, with no attempt used up: another worker, or this one after a restart, takes it. */
+async function giveBack(job: Job, token: string | undefined): Promise<never> {
+  await job.moveToWait(token)
+  throw new WaitingError()
+}
+
+/** What the queue keeps of an error: its message, cleaned. The error itself was told to the owner. */
+function asFailure(error: unknown): Error {
+  const message = typeof error === 'object' && error !== null && 'message' in error ? String(error.message) : String(error)
+  return new Error(cleanText(message))
+}

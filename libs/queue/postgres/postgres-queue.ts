@@ -1,0 +1,150 @@
+/** Jobs in Postgres: BullMQ's own backend for it, in the schema `bullmq` of the catalog's database or of another. */
+import {
+  createPostgresBackend,
+  type PostgresConnectionOptions,
+  Queue,
+  runMigrations,
+  SchemaVersionMismatchError,
+  Worker,
+} from 'bullmq'
+import pg from 'pg'
+import { FirnError } from '#libs/errors/errors.js'
+import { bullmqQueue, STALLED_AT_MOST } from '../bullmq-queue.js'
+import { RETRY_DELAY_MS } from '../jobs.js'
+import type { QueueDeps } from '../open-queue.js'
+import type { JobQueue } from '../queue.js'
+
+export interface PostgresQueueOptions extends QueueDeps {
+  readonly url: string
+  /** Connections at most, beside one for each worker that listens. Default 4. */
+  readonly poolSize?: number
+  /** How long a job stays a worker's that does not say a word; renewed at half of it. Default 60 s. */
+  readonly lockDurationMs?: number
+  /** Before the second attempt, doubled before each further one. Default 1 s. */
+  readonly retryDelayMs?: number
+}
+
+const SCHEMA = 'bullmq'
+
+/** Locks are times by the clocks of the workers: one that is ahead would take the healthy jobs of others. */
+const CLOCK_LEEWAY_MS = 1_000
+
+export async function openPostgresQueue(options: PostgresQueueOptions): Promise<JobQueue> {
+  const { url, poolSize = 4, lockDurationMs = 60_000, retryDelayMs = RETRY_DELAY_MS } = options
+  const onError = once(options.onError)
+  const pool = new pg.Pool({
+    ...withSearchPath(url),
+    max: poolSize,
+    // Without it a worker that listens would notice a connection that died in silence only after seconds of asking.
+    keepAlive: true,
+    connectionTimeoutMillis: 10_000,
+    idleTimeoutMillis: 30_000,
+  })
+  pool.on('error', onError)
+  pool.setMaxListeners(0) // every queue and worker adds one of its own
+
+  // A pool is what BullMQ asks for; its own picture of one lacks the overloads of the real type.
+  const connection = pool as unknown as PostgresConnectionOptions
+
+  try {
+    await prepare(pool)
+  } catch (error) {
+    await pool.end()
+    throw error
+  }
+
+  return bullmqQueue({
+    onError,
+    retryDelayMs,
+
+    openQueue(name) {
+      const queue = new Queue(name, { connection }, createPostgresBackend)
+      queue.on('error', onError)
+      return queue
+    },
+
+    openWorker(name, processor, concurrency) {
+      // It keeps one connection to listen on. `max` is read at every checkout.
+      pool.options.max += 1
+      const worker = new Worker(
+        name,
+        processor,
+        {
+          connection,
+          concurrency,
+          lockDuration: lockDurationMs,
+          stalledInterval: Math.max(1, Math.floor(lockDurationMs / 2)),
+          maxStalledCount: STALLED_AT_MOST,
+        },
+        createPostgresBackend,
+      )
+      worker.on('error', onError)
+      worker.on('closed', () => {
+        pool.options.max -= 1
+      })
+      return worker
+    },
+
+    close: () => pool.end(),
+  })
+}
+
+/** Schema and clock, on one connection. */
+async function prepare(pool: pg.Pool): Promise<void> {
+  let client: pg.PoolClient
+  try {
+    client = await pool.connect()
+  } catch (error) {
+    throw new FirnError('database', `The queue's database cannot be reached: ${(error as Error).message}.`, { cause: error })
+  }
+  try {
+    await checkClock(client)
+    await runMigrations(client, SCHEMA)
+  } catch (error) {
+    if (error instanceof FirnError) throw error
+    if (error instanceof SchemaVersionMismatchError) {
+      throw new FirnError('database-newer', 'The queue was made by a newer Firn: this one must be upgraded first.', {
+        cause: error,
+      })
+    }
+    throw new FirnError('database', `The queue's tables cannot be made: ${(error as Error).message}.`, { cause: error })
+  } finally {
+    client.release()
+  }
+}
+
+async function checkClock(client: pg.PoolClient): Promise<void> {
+  const before = Date.now()
+  const { rows } = await client.query<{ ms: string }>('SELECT floor(extract(epoch FROM clock_timestamp()) * 1000) AS ms')
+  const after = Date.now()
+  const theirs = Number(rows[0]?.ms)
+  // The answer was given some time between: only what lies outside is certainly wrong.
+  const aheadMs = Math.max(before - theirs, 0) - Math.max(theirs - after, 0)
+  if (Math.abs(aheadMs) <= CLOCK_LEEWAY_MS) return
+  const seconds = (Math.abs(aheadMs) / 1000).toFixed(1)
+  const direction = aheadMs > 0 ? 'ahead of' : 'behind'
+  throw new FirnError(
+    'usage',
+    `The clock of this machine is ${seconds} s ${direction} the database's: set both by NTP, else workers take each other's jobs.`,
+  )
+}
+
+/** BullMQ's statements name no schema: every connection must find it by itself. Options that the URL gives are kept. */
+function withSearchPath(url: string): pg.PoolConfig {
+  const parsed = new URL(url)
+  const own = parsed.searchParams.get('options')
+  parsed.searchParams.delete('options')
+  return { connectionString: parsed.href, options: `${own ? `${own} ` : ''}-c search_path=${SCHEMA}` }
+}
+
+/** One lost connection is told by the pool and again by each queue and worker on it. */
+function once(onError: (error: unknown) => void): (error: unknown) => void {
+  const told = new WeakSet<object>()
+  return (error) => {
+    if (typeof error === 'object' && error !== null) {
+      if (told.has(error)) return
+      told.add(error)
+    }
+    onError(error)
+  }
+}
