@@ -203,14 +203,15 @@ export function bullmqQueue(backend: Backend): JobQueue {
     return self
   }
 
-  return {
-    add: (name, payload, options) => addMany(name, [payload], options),
-    addMany,
-    work,
+  const count = async (name: JobName): Promise<number> =>
+    queueOf(name).getJobCountByTypes('waiting', 'prioritized', 'delayed', 'active')
 
-    async pending(name) {
-      return queueOf(name).getJobCountByTypes('waiting', 'prioritized', 'delayed', 'active')
-    },
+  return {
+    add: (name, payload, options) => explained(addMany(name, [payload], options)),
+    addMany: (name, payloads, options) => explained(addMany(name, payloads, options)),
+    work: (name, handler, options) => explained(work(name, handler, options)),
+
+    pending: (name) => explained(count(name)),
 
     close() {
       closing ??= (async () => {
@@ -221,6 +222,15 @@ export function bullmqQueue(backend: Backend): JobQueue {
       })()
       return closing
     },
+  }
+}
+
+async function explained<T>(call: Promise<T>): Promise<T> {
+  try {
+    return await call
+  } catch (error) {
+    if (error instanceof FirnError) throw error
+    throw new FirnError('database', `The queue does not answer as it should: ${asFailure(error).message}.`, { cause: error })
   }
 }
 

@@ -1,4 +1,6 @@
 /** The queue in Postgres: the suite, and what only this backend can show. */
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import { createPostgresBackend, Queue } from 'bullmq'
 import pg from 'pg'
@@ -15,6 +17,13 @@ describeQueue('in Postgres', async () => {
       const queue = new Queue(name, { connection: { connectionString: database.url } }, createPostgresBackend)
       await queue.add(name, data, { jobId: id, removeOnFail: true })
       await queue.close()
+    },
+    async takeAway(name) {
+      await ask(
+        database.url,
+        `UPDATE bullmq.job SET state = 'waiting', lock_token = NULL, locked_until_ms = NULL WHERE state = 'active' AND queue = '${name}';
+         NOTIFY bullmq_jobs, '${name}'`,
+      )
     },
     async connections() {
       const rows = await ask(
@@ -56,7 +65,7 @@ describe('a queue in Postgres', () => {
   })
 
   test('keeps nothing of a job that is done or failed for good', async () => {
-    const queue = await openPostgresQueue({ url: database.url, onError: fail })
+    const queue = await openPostgresQueue({ url: database.url, onError: fail, retryDelayMs: 10 })
     await queue.addMany('store-bundle', [{ bundleId: 'good' }, { bundleId: 'bad' }])
     let runs = 0
     await queue.work(
@@ -109,11 +118,48 @@ describe('a queue in Postgres', () => {
 
   test('of a newer Firn is refused', async () => {
     await (await openPostgresQueue({ url: database.url, onError: fail })).close()
-    const ledger = await ask(
+    await ask(database.url, 'UPDATE bullmq.migration SET min_client_version = 99')
+    await expect(openPostgresQueue({ url: database.url, onError: fail })).rejects.toMatchObject({ code: 'database-newer' })
+  })
+
+  test('needs no right to make schemas where its own is made', async () => {
+    const role = `worker_${database.url.split('_').at(-1)}`.replace(/[^a-z0-9_].*/, '')
+    await (await openPostgresQueue({ url: database.url, onError: fail })).close()
+    await ask(
       database.url,
-      "SELECT table_name FROM information_schema.columns WHERE table_schema = 'bullmq' AND column_name ILIKE '%minimum%'",
+      `CREATE ROLE ${role} LOGIN;
+       GRANT USAGE, CREATE ON SCHEMA bullmq TO ${role};
+       GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA bullmq TO ${role};
+       GRANT USAGE ON ALL SEQUENCES IN SCHEMA bullmq TO ${role};`,
     )
-    expect(ledger).toEqual([])
+    try {
+      const url = new URL(database.url)
+      url.username = role
+      const queue = await openPostgresQueue({ url: url.href, onError: fail })
+      await queue.add('store-bundle', { bundleId: 'b' })
+      expect(await queue.pending('store-bundle')).toBe(1)
+      await queue.close()
+    } finally {
+      await ask(database.url, `DROP OWNED BY ${role}; DROP ROLE ${role}`)
+    }
+  })
+
+  test('gives the job of a killed worker to another: at once when it is added again, else when its lock is over', async () => {
+    const queue = await openPostgresQueue({ url: database.url, onError: fail, lockDurationMs: 500 })
+    for (const again of [true, false]) {
+      const bundleId = again ? 'added-again' : 'left-alone'
+      await queue.add('store-bundle', { bundleId })
+      await killedAtWork(database.url)
+      expect(await queue.pending('store-bundle')).toBe(1)
+      if (again) await queue.add('store-bundle', { bundleId })
+      const runs: string[] = []
+      const worker = await queue.work('store-bundle', async (payload) => void runs.push(payload.bundleId), { concurrency: 1 })
+      while ((await queue.pending('store-bundle')) > 0) await new Promise((resolve) => setTimeout(resolve, 5))
+      // Added again it ran at once, and once more when the lock of the dead was over.
+      expect(runs).toEqual(again ? [bundleId, bundleId] : [bundleId])
+      await worker.stop(0)
+    }
+    await queue.close()
   })
 
   test('that cannot be reached says so, without the password', async () => {
@@ -132,6 +178,18 @@ describe('the URL of a queue', () => {
     }
   })
 })
+
+/** A process that takes a job and is killed while it runs. */
+async function killedAtWork(url: string): Promise<void> {
+  const module = new URL('./postgres-queue.js', import.meta.url).href
+  const script = `
+    const { openPostgresQueue } = await import(${JSON.stringify(module)})
+    const queue = await openPostgresQueue({ url: ${JSON.stringify(url)}, lockDurationMs: 500, onError() {} })
+    await queue.work('store-bundle', () => { process.kill(process.pid, 'SIGKILL'); return new Promise(() => {}) }, { concurrency: 1 })`
+  await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script]).catch((error) => {
+    if (error.signal !== 'SIGKILL') throw error
+  })
+}
 
 async function ask(url: string, sql: string): Promise<unknown[]> {
   const client = new pg.Client(url)

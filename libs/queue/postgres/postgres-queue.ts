@@ -1,9 +1,12 @@
 /** Jobs in Postgres: BullMQ's own backend for it, in the schema `bullmq` of the catalog's database or of another. */
 import {
+  assertSchemaCompatibility,
   createPostgresBackend,
+  LATEST_SCHEMA_VERSION,
   type PostgresConnectionOptions,
   Queue,
   runMigrations,
+  SchemaMigrationRequiredError,
   SchemaVersionMismatchError,
   Worker,
 } from 'bullmq'
@@ -99,7 +102,8 @@ async function prepare(pool: pg.Pool): Promise<void> {
   }
   try {
     await checkClock(client)
-    await runMigrations(client, SCHEMA)
+    // Looked at first: making a schema asks for a right that a worker's role need not have.
+    if ((await schemaVersion(client)) < LATEST_SCHEMA_VERSION) await runMigrations(client, SCHEMA)
   } catch (error) {
     if (error instanceof FirnError) throw error
     if (error instanceof SchemaVersionMismatchError) {
@@ -110,6 +114,15 @@ async function prepare(pool: pg.Pool): Promise<void> {
     throw new FirnError('database', `The queue's tables cannot be made: ${(error as Error).message}.`, { cause: error })
   } finally {
     client.release()
+  }
+}
+
+async function schemaVersion(client: pg.PoolClient): Promise<number> {
+  try {
+    return await assertSchemaCompatibility(client, SCHEMA)
+  } catch (error) {
+    if (error instanceof SchemaMigrationRequiredError) return 0
+    throw error
   }
 }
 
