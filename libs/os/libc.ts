@@ -15,6 +15,8 @@ interface Libc {
   lsetxattr(path: Buffer, name: Buffer, value: Buffer, bytes: number, flags: number): number
   lseek(fd: number, offset: number, whence: number): number
   flock(fd: number, operation: number): number
+  /** glibc has it since 2.30. */
+  getdents64?(fd: number, buffer: Buffer, bytes: number): number
   errno(): number
 }
 
@@ -49,6 +51,11 @@ function libc(): Libc | undefined {
       flock: self.func('int flock(int fd, int operation)'),
       errno: () => koffi.errno(),
     } as Libc
+    try {
+      loaded.getdents64 = self.func('intptr_t getdents64(int fd, _Out_ uint8_t *buffer, uintptr_t size)') as never
+    } catch {
+      // directories are read in Node's way, which may move their atime
+    }
   } catch (error) {
     const why = error instanceof Error ? error.message.split('\n')[0] : String(error)
     notice = `koffi does not load (${why}): times are kept to the microsecond, and extended attributes and holes are not kept.`
@@ -137,6 +144,18 @@ export function findHoles(fd: number, size: number): [number, number][] {
     at = end
   }
   return holes
+}
+
+/**
+ * The next records of an open directory (`struct linux_dirent64`) into the buffer; how many bytes, 0 at the end. Undefined where this
+ * cannot be had.
+ */
+export function readDirectoryRecords(fd: number, buffer: Buffer): number | undefined {
+  const c = libc()
+  if (c?.getdents64 === undefined) return undefined
+  const bytes = Number(c.getdents64(fd, buffer, buffer.length))
+  if (bytes < 0) throw failure(c, 'getdents64', '' as Raw)
+  return bytes
 }
 
 export interface FileLock {

@@ -1,0 +1,48 @@
+/**
+ * The port to where entries come from. A source tells what is there, page by page, in one order that never varies; it opens no file and
+ * decides nothing about bundles.
+ *
+ * What an implementation must be:
+ * - Deterministic: depth first, a directory before what it holds, names in byte order, roots in the order given.
+ * - Complete: every entry below the roots that passes the filters is an entry or a problem, once.
+ * - Bounded: pages, with back-pressure; a consumer that stops early ends the walk.
+ */
+import type { PlannedEntry, Problem } from '#libs/bundle/entry.js'
+import type { Raw } from '#libs/os/raw.js'
+
+export interface Source {
+  walk(request: WalkRequest, options?: { signal?: AbortSignal }): AsyncIterable<WalkPage>
+}
+
+export interface WalkRequest {
+  /** Absolute, none below another (see `normaliseRoots`). */
+  readonly roots: readonly Raw[]
+  /** Without it: a root directory and the files directly in it. */
+  readonly recursive: boolean
+  /** A directory on another file system is an entry, and not entered. */
+  readonly oneFileSystem: boolean
+  /** Directories that are neither entered nor archived, wherever they are met. */
+  readonly leaveOut: readonly Raw[]
+  /**
+   * Globs. Without a slash they match a name at any depth, with a leading slash an absolute path, else a path relative to its root.
+   * `include` limits files; a directory that matches `exclude` is not entered.
+   */
+  readonly include: readonly string[]
+  readonly exclude: readonly string[]
+  /** Only files whose time is less than `olderThanNs` and more than `newerThanNs`, nanoseconds since 1970. */
+  readonly age?: {
+    readonly time: 'atime' | 'mtime' | 'ctime'
+    readonly olderThanNs?: bigint
+    readonly newerThanNs?: bigint
+  }
+}
+
+export interface WalkPage {
+  /** Names of an inode that has several are all of type `file` here. */
+  readonly entries: PlannedEntry[]
+  readonly problems: Problem[]
+  /** Met and left out. */
+  readonly leftOut: Raw[]
+  /** Files of this page that passed the filters, special and unreadable ones too. */
+  readonly found: number
+}

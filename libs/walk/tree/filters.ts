@@ -1,0 +1,50 @@
+/** Which entries a walk keeps: globs and ages. */
+import picomatch from 'picomatch'
+import type { EntryStat } from '#libs/bundle/entry.js'
+import { nameOf, type Raw, textOf } from '#libs/os/raw.js'
+import type { WalkRequest } from '../source.js'
+
+export interface Filters {
+  /** Whether files may be left out, so that a directory is only worth keeping for what it holds. */
+  readonly narrow: boolean
+  excludes(path: Raw, root: Raw): boolean
+  includesFile(path: Raw, root: Raw, stat: Pick<EntryStat, 'atimeNs' | 'mtimeNs' | 'ctimeNs'>): boolean
+}
+
+type Match = (path: Raw, root: Raw) => boolean
+
+export function compileFilters(request: Pick<WalkRequest, 'include' | 'exclude' | 'age'>): Filters {
+  const include = anyOf(request.include)
+  const exclude = anyOf(request.exclude)
+  const { age } = request
+  const timeOf = age && (`${age.time}Ns` as const)
+  return {
+    narrow: include !== undefined || age !== undefined,
+    excludes: (path, root) => exclude?.(path, root) ?? false,
+    includesFile(path, root, stat) {
+      if (include !== undefined && !include(path, root)) return false
+      if (age === undefined || timeOf === undefined) return true
+      const time = stat[timeOf]
+      return (
+        (age.olderThanNs === undefined || time < age.olderThanNs) && (age.newerThanNs === undefined || time > age.newerThanNs)
+      )
+    },
+  }
+}
+
+function anyOf(globs: readonly string[]): Match | undefined {
+  if (globs.length === 0) return undefined
+  const matches = globs.map(matchOf)
+  return (path, root) => matches.some((match) => match(path, root))
+}
+
+function matchOf(glob: string): Match {
+  const pattern = glob.length > 1 ? glob.replace(/\/+$/, '') : glob
+  const matches = picomatch(pattern, { dot: true, nonegate: true })
+  if (pattern.startsWith('/')) return (path) => matches(asText(path))
+  if (!pattern.includes('/')) return (path) => matches(asText(nameOf(path)))
+  return (path, root) => matches(asText(path.slice(root === '/' ? 1 : root.length + 1) as Raw))
+}
+
+/** What is not UTF-8 is matched byte by byte, as latin1. */
+const asText = (name: Raw): string => textOf(name) ?? name

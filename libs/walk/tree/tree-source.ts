@@ -1,0 +1,54 @@
+/** The source that walks local file systems, on a thread of its own: a directory of a million entries must not stop the heart. */
+import { MessageChannel, Worker } from 'node:worker_threads'
+import { decodePlan } from '#libs/bundle/plan.js'
+import type { Source, WalkPage, WalkRequest } from '../source.js'
+import { PAGES, PAGES_AHEAD, STOPPED, type WalkMessage, type WalkThreadData } from './walk-messages.js'
+
+export const openTreeSource = (): Source => ({ walk })
+
+async function* walk(request: WalkRequest, options: { signal?: AbortSignal } = {}): AsyncGenerator<WalkPage> {
+  const { signal } = options
+  signal?.throwIfAborted()
+  const state = new Int32Array(new SharedArrayBuffer(8))
+  Atomics.store(state, PAGES, PAGES_AHEAD)
+  const { port1, port2 } = new MessageChannel()
+  const workerData: WalkThreadData = { request, state, port: port2 }
+  const thread = new Worker(new URL('./walk-thread.js', import.meta.url), { workerData, transferList: [port2] })
+
+  // Holds at most the pages that the thread may be ahead.
+  const inbox: WalkMessage[] = []
+  let wake = () => {}
+  const arrived = (message: WalkMessage) => {
+    inbox.push(message)
+    wake()
+  }
+  const aborted = () => arrived({ kind: 'error', error: signal?.reason })
+  port1.on('message', arrived)
+  thread.on('error', (error) => arrived({ kind: 'error', error }))
+  signal?.addEventListener('abort', aborted, { once: true })
+  try {
+    for (;;) {
+      const message = inbox.shift()
+      if (message === undefined) {
+        await new Promise<void>((resolve) => {
+          wake = resolve
+        })
+        continue
+      }
+      if (message.kind === 'end') return
+      if (message.kind === 'error') throw message.error
+      Atomics.add(state, PAGES, 1)
+      Atomics.notify(state, PAGES)
+      const { plan, problems, leftOut, found } = message
+      yield { entries: decodePlan(plan), problems, leftOut, found }
+      signal?.throwIfAborted()
+    }
+  } finally {
+    signal?.removeEventListener('abort', aborted)
+    Atomics.store(state, STOPPED, 1)
+    Atomics.notify(state, PAGES)
+    port1.close()
+    // In the middle of a huge directory the thread hears of nothing but this.
+    await thread.terminate()
+  }
+}
