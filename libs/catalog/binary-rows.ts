@@ -32,72 +32,59 @@ const SIGNATURE = Buffer.from('PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0', 'latin1')
 export function binaryRows(): BinaryRows {
   const full: Uint8Array[] = []
   let chunk = Buffer.allocUnsafe(CHUNK_BYTES)
+  let view = new DataView(chunk.buffer, chunk.byteOffset, chunk.length)
   let at = SIGNATURE.copy(chunk)
 
   const room = (bytes: number) => {
     if (at + bytes <= chunk.length) return
     full.push(chunk.subarray(0, at))
     chunk = Buffer.allocUnsafe(Math.max(CHUNK_BYTES, bytes))
+    view = new DataView(chunk.buffer, chunk.byteOffset, chunk.length)
     at = 0
+  }
+  /** The length of a field and then, at the place returned, the field. */
+  const fixed = (bytes: number): number => {
+    room(ROOM)
+    view.setInt32(at, bytes)
+    const place = at + 4
+    at = place + bytes
+    return place
   }
   const varying = (text: string, bytes: number, encoding: BufferEncoding) => {
     room(bytes + ROOM)
     const length = chunk.write(text, at + 4, encoding)
-    chunk.writeInt32BE(length, at)
+    view.setInt32(at, length)
     at += 4 + length
   }
 
   return {
     row(columns) {
       room(ROOM)
-      at = chunk.writeInt16BE(columns, at)
+      view.setInt16(at, columns)
+      at += 2
     },
-    flag(value) {
-      room(ROOM)
-      at = chunk.writeInt32BE(1, at)
-      at = chunk.writeInt8(value ? 1 : 0, at)
-    },
-    int2(value) {
-      room(ROOM)
-      at = chunk.writeInt32BE(2, at)
-      at = chunk.writeInt16BE(value, at)
-    },
-    int4(value) {
-      room(ROOM)
-      at = chunk.writeInt32BE(4, at)
-      at = chunk.writeInt32BE(value, at)
-    },
-    int8(value) {
-      room(ROOM)
-      at = chunk.writeInt32BE(8, at)
-      at = chunk.writeBigUInt64BE(BigInt.asUintN(64, value), at)
-    },
+    flag: (value) => view.setInt8(fixed(1), value ? 1 : 0),
+    int2: (value) => view.setInt16(fixed(2), value),
+    int4: (value) => view.setInt32(fixed(4), value),
+    int8: (value) => view.setBigInt64(fixed(8), value),
     count(value) {
-      room(ROOM)
-      at = chunk.writeInt32BE(8, at)
-      at = chunk.writeInt32BE(Math.floor(value / 2 ** 32), at)
-      at = chunk.writeUInt32BE(value >>> 0, at)
+      const place = fixed(8)
+      view.setInt32(place, Math.floor(value / 2 ** 32))
+      view.setUint32(place + 4, value % 2 ** 32)
     },
-    raw(bytes) {
-      varying(bytes, bytes.length, 'latin1')
-    },
-    hex(digits) {
-      varying(digits, digits.length / 2, 'hex')
-    },
-    text(text) {
-      varying(text, text.length * 3, 'utf8')
-    },
-    jsonb(json) {
-      varying(`\x01${json}`, json.length * 3 + 1, 'utf8') // the format's version, then the text
-    },
+    raw: (bytes) => varying(bytes, bytes.length, 'latin1'),
+    hex: (digits) => varying(digits, digits.length / 2, 'hex'),
+    text: (text) => varying(text, text.length * 3, 'utf8'),
+    jsonb: (json) => varying(`\x01${json}`, json.length * 3 + 1, 'utf8'), // the format's version, then the text
     none() {
       room(ROOM)
-      at = chunk.writeInt32BE(-1, at)
+      view.setInt32(at, -1)
+      at += 4
     },
     finish() {
-      room(2)
-      at = chunk.writeInt16BE(-1, at)
-      return [...full, chunk.subarray(0, at)]
+      room(ROOM)
+      view.setInt16(at, -1)
+      return [...full, chunk.subarray(0, at + 2)]
     },
   }
 }

@@ -3,7 +3,7 @@ import { FirnError } from '#libs/errors/errors.js'
 import type { Raw } from '#libs/os/raw.js'
 import { joinRaw } from '#libs/os/raw.js'
 import { BUNDLE_COLUMNS, type BundleRecord, bundleRowOf } from './bundle-row.js'
-import type { BundleVerbs, SetRow } from './catalog.js'
+import type { BundleState, BundleVerbs, SetRow } from './catalog.js'
 import { cleanText } from './clean-text.js'
 import type { Database } from './database.js'
 import { toRaw } from './directories.js'
@@ -27,17 +27,12 @@ export function bundleVerbs(database: Database, fileRows: FileRows): BundleVerbs
     },
 
     async leaseBundle(id, owner, isGone) {
-      const gone = await goneOwners(
-        database,
-        'SELECT lease_owner AS owner FROM bundle WHERE id = $1 AND lease_owner IS NOT NULL',
-        [id],
-        isGone,
-      )
-      for (;;) {
+      for (const gone: string[] = []; ; ) {
         const taken = await database.query<BundleRecord & { plan: Buffer }>(
           `UPDATE bundle b SET state = 'packing', attempt = attempt + 1, lease_owner = $2, lease_until = ${LEASE_END}, changed_at = now()
            WHERE id = $1 AND (state = 'planned' OR state = 'packing' AND ${leaseIsFree('$3')}) RETURNING ${BUNDLE_COLUMNS}, b.plan`,
           [id, owner, gone],
+          { name: 'lease-bundle' },
         )
         const record = taken.rows[0]
         if (record !== undefined) {
@@ -45,15 +40,17 @@ export function bundleVerbs(database: Database, fileRows: FileRows): BundleVerbs
           const set = (await readSet(database, bundle.setId)) as SetRow
           return { kind: 'leased', bundle, set, attempt: bundle.attempt, plan: record.plan }
         }
-        const { rows } = await database.query<{ state: BundleRecord['state']; leftMs: number | null }>(
-          `SELECT state, extract(epoch FROM lease_until - clock_timestamp())::float8 * 1000 AS "leftMs" FROM bundle WHERE id = $1`,
+        const { rows } = await database.query<{ state: BundleState; owner: string | null; leftMs: number | null }>(
+          `SELECT state, lease_owner AS owner, extract(epoch FROM lease_until - clock_timestamp())::float8 * 1000 AS "leftMs"
+           FROM bundle WHERE id = $1`,
           [id],
         )
         if (rows[0] === undefined) throw new FirnError('failed', `The catalog knows no bundle ${id}.`)
-        const { state, leftMs } = rows[0]
-        if (state === 'packing' && leftMs !== null && leftMs > 0) return { kind: 'busy', afterMs: Math.ceil(leftMs) }
-        if (state !== 'planned' && state !== 'packing') return { kind: 'over', state: state as 'stored' }
-        // It became free between the two statements.
+        const { state, owner: holder, leftMs } = rows[0]
+        if (state !== 'planned' && state !== 'packing') return { kind: 'over', state }
+        if (holder !== null && isGone(holder)) gone.push(holder)
+        else if (leftMs !== null && leftMs > 0) return { kind: 'busy', afterMs: Math.ceil(leftMs) }
+        // Otherwise it became free between the two statements.
       }
     },
 

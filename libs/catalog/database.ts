@@ -1,5 +1,6 @@
 /** The catalog's one pool of connections: statements, transactions, connections of one's own, and Postgres' errors as FirnErrors. */
 
+import { isNativeError } from 'node:util/types'
 import pg from 'pg'
 import { type CopyStreamQuery, from as copyFrom } from 'pg-copy-streams'
 import { type ErrorCode, FirnError } from '#libs/errors/errors.js'
@@ -137,7 +138,7 @@ const isVictim = (error: unknown) => [DEADLOCK, SERIALIZATION].includes(sqlState
 
 /** Foreign errors are translated here, once. Errors that are no database's (a consumer's, a bug's) pass as they are. */
 export function asFirnError(error: unknown): unknown {
-  if (error instanceof FirnError || !(error instanceof Error)) return error
+  if (error instanceof FirnError || !isNativeError(error)) return error
   const code: ErrorCode = 'database'
   if (error instanceof pg.DatabaseError) {
     if (error.code === '42P01') {

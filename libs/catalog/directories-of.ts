@@ -3,7 +3,7 @@ import { nameOf, parentOf, type Raw } from '#libs/os/raw.js'
 import type { FileRow } from './catalog.js'
 import { cleanText } from './clean-text.js'
 import type { Runs } from './database.js'
-import { toBytes } from './directories.js'
+import { directoryByPath, toBytes } from './directories.js'
 import { FILE_COLUMNS, type FileRows, TYPES } from './file-row.js'
 import { byPath, newestFirst } from './versions.js'
 
@@ -21,7 +21,7 @@ export async function directoriesOf(
     const asked = paths.slice(at, at + AT_ONCE)
     const texts = await database.texts(
       `SELECT ${FILE_COLUMNS} FROM unnest($2::text[], $3::text[]) AS r (parent, name)
-       JOIN directory d ON d.host = (SELECT number FROM host WHERE name = $1) AND sha256(d.path) = sha256(${toBytes('r.parent')})
+       CROSS JOIN LATERAL ${directoryByPath('(SELECT number FROM host WHERE name = $1)', toBytes('r.parent'))}
        JOIN file f ON f.directory = d.id AND f.name = ${toBytes('r.name')} AND f.type = ${TYPES.indexOf('directory')}`,
       [cleanText(host), asked.map(parentOf), asked.map(nameOf)],
     )

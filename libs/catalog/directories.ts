@@ -23,13 +23,20 @@ export const toBytes = (text: string) => `convert_to(${text}, 'LATIN1')`
 export const toRaw = (bytes: string) => `convert_from(${bytes}, 'LATIN1')`
 
 /**
+ * SQL: the id of one directory as `d`, to be joined laterally. LIMIT keeps it a look-up by index: a planner that has no statistics
+ * yet would rather hash every directory of the host, each time.
+ */
+export const directoryByPath = (host: string, bytes: string) =>
+  `(SELECT id FROM directory WHERE host = ${host} AND sha256(path) = sha256(${bytes}) LIMIT 1) d`
+
+/**
  * One statement for what is there and what is not. Inserts go in the order of the paths: two workers that make the same directories
  * wait for each other, and never each for the other.
  */
 const FIND_OR_MAKE = `
   WITH asked AS MATERIALIZED (SELECT ${toBytes('t')} AS path FROM unnest($2::text[]) AS t),
   known AS MATERIALIZED (
-    SELECT d.id, d.path FROM asked a JOIN directory d ON d.host = $1 AND sha256(d.path) = sha256(a.path) AND d.path = a.path
+    SELECT d.id, a.path FROM asked a CROSS JOIN LATERAL ${directoryByPath('$1', 'a.path')}
   ),
   made AS (
     INSERT INTO directory (host, path)

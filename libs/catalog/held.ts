@@ -10,8 +10,8 @@ import { binaryRows } from './binary-rows.js'
 import type { HeldFile, HeldLookup } from './catalog.js'
 import { cleanText } from './clean-text.js'
 import type { Connection, Database } from './database.js'
-import { toBytes, toRaw } from './directories.js'
-import { STATES, TYPES, timesOf, unsigned } from './file-row.js'
+import { directoryByPath, toBytes, toRaw } from './directories.js'
+import { STATES, TYPES, timesOf, unsigned, type Writable } from './file-row.js'
 import { openOwners } from './owners.js'
 import { plannedFromJson, plannedToJson } from './planned-json.js'
 
@@ -74,7 +74,7 @@ const STORED_ROWS = `
   SELECT r.ord, ${toRaw('f.name')}, f.bundle, f.type, f.state, f.size, f.mtime_ns, f.ctime_ns, f.ino, f.mode, f.owner,
     encode(f.sha256, 'hex'), f.data_offset, f.data_bundle, ${toRaw('f.link')}, f.extra
   FROM unnest($2::text[], $3::text[], $4::text[]) WITH ORDINALITY AS r (directory, first, last, ord)
-  JOIN directory d ON d.host = $1 AND sha256(d.path) = sha256(${toBytes('r.directory')})
+  CROSS JOIN LATERAL ${directoryByPath('$1', toBytes('r.directory'))}
   CROSS JOIN LATERAL (
     SELECT * FROM file f WHERE f.directory = d.id AND f.name >= ${toBytes('r.first')} AND f.name <= ${toBytes('r.last')} ORDER BY f.name
   ) f`
@@ -121,11 +121,13 @@ async function storedVersions(
     const bundle = bundleOf.numbers.get(number)
     if (bundle === undefined) continue
     if (dataBundle !== null && !bundleOf.ids.has(dataBundle)) continue
-    const file: HeldFile = {
+    const times = extra === null ? undefined : timesOf(mtime, ctime, extra)
+    const file: Writable<HeldFile> = {
       name,
       type: TYPES[Number(type)] as EntryType,
       size: Number(size),
-      ...timesOf(mtime, ctime, extra),
+      mtimeNs: times?.mtimeNs ?? BigInt(mtime),
+      ctimeNs: times?.ctimeNs ?? BigInt(ctime),
       ino: unsigned(ino),
       mode: Number(mode),
       uid: ownerOf.get(owner)?.uid ?? 0,
@@ -135,10 +137,10 @@ async function storedVersions(
       dataBundle: dataBundle ?? bundle.id,
       setId: bundle.setId,
       live: false,
-      ...(sha256 !== null && { sha256 }),
-      ...(offset !== null && { offset: Number(offset) }),
-      ...(link !== null && { link }),
     }
+    if (sha256 !== null) file.sha256 = sha256
+    if (offset !== null) file.offset = Number(offset)
+    if (link !== null) file.link = link
     versions[Number(ord) - 1]?.push({ file, order: bundle.archivedAt, number: bundle.number })
   }
   return versions

@@ -51,6 +51,18 @@ export async function migrate(url: string, options: { migrations?: string } = {}
   }
 }
 
+/** For a database that others look after: throws unless it is of this very version. One statement. */
+export async function assertMigrated(url: string, options: { migrations?: string } = {}): Promise<void> {
+  const database = openDatabase({ url, poolSize: 1, applicationName: 'firn migrate' })
+  try {
+    const names = await missing(database, await migrationsIn(options.migrations ?? MIGRATIONS))
+    if (names.length > 0)
+      throw new FirnError('database', `The database lacks the migration ${names.join(', ')}: run \`firn migrate\`.`)
+  } finally {
+    await database.close()
+  }
+}
+
 /** The migrations of this version that the database lacks. Throws `database-newer` for a database that has others. */
 async function missing(database: Pick<Database, 'query'>, known: readonly string[]): Promise<string[]> {
   const applied = await appliedIn(database)

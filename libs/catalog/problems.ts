@@ -14,6 +14,10 @@ export interface MoreCounted {
   readonly failed?: number
 }
 
+const COUNTED = `
+  files_archived = files_archived + $2, bytes_archived = bytes_archived + $3, bundles = bundles + $4,
+  bundles_stored = bundles_stored + $5, bundles_failed = bundles_failed + $6`
+
 /**
  * Records problems and counts those that are new. Inserted in one order everywhere, so that no two transactions wait for each other;
  * the row of the set, which every worker wants, is locked last and for a moment.
@@ -25,15 +29,20 @@ export async function addProblems(
   problems: readonly Problem[],
   more: MoreCounted = {},
 ): Promise<void> {
+  const { files = 0, bytes = 0, bundles = 0, stored = 0, failed = 0 } = more
+  const counted = [files, bytes, bundles, stored, failed]
+  if (problems.length === 0) {
+    await database.query(`UPDATE "set" SET ${COUNTED} WHERE id = $1`, [setId, ...counted], { name: 'count' })
+    return
+  }
   const kinds = problems.map(({ kind }) => kind)
   const paths = problems.map(({ path }) => path)
   const reasons = problems.map(({ reason }) => cleanText(reason))
-  const { files = 0, bytes = 0, bundles = 0, stored = 0, failed = 0 } = more
   await database.query(
     `WITH made AS (
        INSERT INTO problem ("set", bundle, kind, path, reason)
-       SELECT $1, $2, kind, path, reason
-       FROM (SELECT kind, ${toBytes('path')} AS path, reason FROM unnest($3::text[], $4::text[], $5::text[]) AS p (kind, path, reason)) p
+       SELECT $1, $7, kind, path, reason
+       FROM (SELECT kind, ${toBytes('path')} AS path, reason FROM unnest($8::text[], $9::text[], $10::text[]) AS p (kind, path, reason)) p
        ORDER BY path, kind
        ON CONFLICT DO NOTHING RETURNING kind
      ), counted AS MATERIALIZED (
@@ -44,11 +53,9 @@ export async function addProblems(
      UPDATE "set" SET
        files_skipped = files_skipped + (SELECT skipped FROM counted),
        files_failed = files_failed + (SELECT failed FROM counted),
-       files_changed = files_changed + (SELECT changed FROM counted),
-       files_archived = files_archived + $6, bytes_archived = bytes_archived + $7,
-       bundles = bundles + $8, bundles_stored = bundles_stored + $9, bundles_failed = bundles_failed + $10
+       files_changed = files_changed + (SELECT changed FROM counted), ${COUNTED}
      WHERE id = $1`,
-    [setId, bundle, kinds, paths, reasons, files, bytes, bundles, stored, failed],
+    [setId, ...counted, bundle, kinds, paths, reasons],
     { name: 'problems' },
   )
 }

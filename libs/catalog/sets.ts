@@ -18,7 +18,7 @@ const OPEN = `state IN ('crawling', 'archiving')`
 
 export async function readSet(database: Runs, id: string): Promise<SetRow | undefined> {
   if (!isUuid(id)) return undefined
-  const { rows } = await database.query<SetRecord>(`SELECT ${SET_COLUMNS} FROM "set" s WHERE id = $1`, [id])
+  const { rows } = await database.query<SetRecord>(`SELECT ${SET_COLUMNS} FROM "set" s WHERE id = $1`, [id], { name: 'set' })
   return rows[0] && setRowOf(rows[0])
 }
 
