@@ -9,7 +9,7 @@ import { thisOwner } from '#libs/os/owner.js'
 import type { Raw } from '#libs/os/raw.js'
 import type { Entry } from './entry.js'
 import type { Outcome, Request } from './place/messages.js'
-import { dressOf, type Piece, planPlacing, type Run } from './place/plan.js'
+import { dressOf, type Piece, type Plan, planPlacing, type Run, runsOf, withoutDecided } from './place/plan.js'
 import { openStaging, removeStaging } from './place/staging.js'
 import { openTarget } from './place/target.js'
 import { startThread, type Thread } from './place/thread-client.js'
@@ -73,6 +73,8 @@ export async function openPlacer(options: PlaceOptions): Promise<Placer> {
   const { overwrite, setuid } = options
   const thread = await startThread({ target, staging, owner: thisOwner(), overwrite, setuid })
   let jobs = 0
+  /** Whether anything can stand in the target already. */
+  let mayBeThere = !target.fresh
 
   return {
     async *place(entries, read, { signal, tarBytes } = {}) {
@@ -82,9 +84,22 @@ export async function openPlacer(options: PlaceOptions): Promise<Placer> {
       const resultOf = ({ index, ...outcome }: Outcome): PlaceResult => ({ entry: entries[index] as PlaceEntry, ...outcome })
       if (plan.refused.length > 0) yield plan.refused.map((refusal) => resultOf({ ...refusal, outcome: 'failed' }))
       try {
-        for await (const outcomes of inFlight(thread, workOf(job, plan, read, thread, signal), signal)) {
+        let { pieces } = plan
+        if (mayBeThere && !overwrite) {
+          // An interrupted retrieval goes on: what is there already is not read again.
+          const decided = new Set<number>()
+          for await (const outcomes of inFlight(thread, looksAt(pieces), signal)) {
+            for (const { index } of outcomes) decided.add(index)
+            if (outcomes.length > 0) yield outcomes.map(resultOf)
+          }
+          pieces = withoutDecided(pieces, decided)
+        }
+        for await (const outcomes of inFlight(thread, workOf(job, { ...plan, pieces }, read, thread, signal), signal)) {
           if (outcomes.length > 0) yield outcomes.map(resultOf)
         }
+      } catch (error) {
+        mayBeThere = true
+        throw error
       } finally {
         // Not awaited: the thread comes to it when it is done with what it has. A thread that died has nothing to drop.
         thread.ask({ kind: 'drop', job }).catch(() => {})
@@ -119,12 +134,10 @@ const MOST_IN_FLIGHT = 4
 /** Entries without bytes that go in one message. */
 const BATCH = 256
 
-type Plan = ReturnType<typeof planPlacing>
-
 /** The outcomes of each request, in order. After an error of `requests`, those under way are still answered. */
 async function* inFlight(
   thread: Thread,
-  requests: AsyncIterable<Request>,
+  requests: AsyncIterable<Request> | Iterable<Request>,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<readonly Outcome[]> {
   const answers: Promise<readonly Outcome[]>[] = []
@@ -145,6 +158,10 @@ async function* inFlight(
   if (failure) throw failure.error
 }
 
+function* looksAt(all: readonly Piece[]): Generator<Request> {
+  for (const pieces of batches(all)) yield { kind: 'look', pieces }
+}
+
 /** All requests of one job, in the order of work: directories, empty files, files as their bytes come, symlinks. */
 async function* workOf(
   job: number,
@@ -154,8 +171,8 @@ async function* workOf(
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Request> {
   for (const directories of batches(plan.directories)) yield { kind: 'work', job, directories }
-  for (const pieces of batches(plan.empty)) yield { kind: 'work', job, pieces }
-  for (const run of plan.runs) yield* runWork(job, run, read, thread, signal)
+  for (const pieces of batches(plan.pieces.filter(({ size }) => size === 0))) yield { kind: 'work', job, pieces }
+  for (const run of runsOf(plan.pieces)) yield* runWork(job, run, read, thread, signal)
   for (const symlinks of batches(plan.symlinks)) yield { kind: 'work', job, symlinks }
 }
 

@@ -30,6 +30,8 @@ export type Request =
       readonly endOfRun?: boolean
       readonly symlinks?: readonly Symlink[]
     }
+  /** Which inodes stand in their places already, or cannot because of what does? Answers for these only. */
+  | { readonly kind: 'look'; readonly pieces: readonly Piece[] }
   /** The job is over or given up. */
   | { readonly kind: 'drop'; readonly job: number }
   /** Which created directories come next, the deepest first? */

@@ -44,10 +44,7 @@ export interface Run {
 export interface Plan {
   readonly refused: readonly { index: number; reason: string }[]
   readonly directories: readonly Name[]
-  /** Files of no bytes. */
-  readonly empty: readonly Piece[]
-  /** By offset. */
-  readonly runs: readonly Run[]
+  readonly pieces: readonly Piece[]
   readonly symlinks: readonly Symlink[]
 }
 
@@ -71,15 +68,14 @@ export function planPlacing(entries: readonly PlaceEntry[], target: Raw, tarByte
     else addFile(pieces, inodes, entry, index)
   }
 
-  const all = [...pieces.values()]
-  return {
-    refused,
-    directories,
-    empty: all.filter((piece) => piece.size === 0),
-    runs: runsOf(all.filter((piece) => piece.size > 0)),
-    symlinks,
-  }
+  return { refused, directories, pieces: [...pieces.values()], symlinks }
 }
+
+/** What is left of pieces when the entries `decided` need no bytes any more. An inode is left whole or not at all. */
+export const withoutDecided = (pieces: readonly Piece[], decided: ReadonlySet<number>): Piece[] =>
+  pieces
+    .map((piece) => ({ ...piece, inodes: piece.inodes.filter(({ names }) => !names.every(({ index }) => decided.has(index))) }))
+    .filter(({ inodes }) => inodes.length > 0)
 
 function whyNotEntry(entry: PlaceEntry, tarBytes: number): string | undefined {
   if (entry.state === 'void') return 'it was not archived'
@@ -154,11 +150,10 @@ function possibleHoles(holes: readonly (readonly [number, number])[], size: numb
   return holes
 }
 
-/** Pieces that overlap (nothing that Firn archives does) are read again, each by itself. */
-function runsOf(pieces: Piece[]): Run[] {
+/** The reads, ascending. Pieces that overlap (nothing that Firn archives does) are read again, each by itself. */
+export function runsOf(pieces: readonly Piece[]): Run[] {
   const runs: { offset: number; length: number; pieces: Piece[] }[] = []
-  pieces.sort((a, b) => a.offset - b.offset)
-  for (const piece of pieces) {
+  for (const piece of pieces.filter(({ size }) => size > 0).sort((a, b) => a.offset - b.offset)) {
     const run = runs.at(-1)
     const gap = run === undefined ? -1 : piece.offset - (run.offset + run.length)
     if (run !== undefined && gap >= 0 && gap <= JOIN_BYTES) {

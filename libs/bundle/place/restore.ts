@@ -20,6 +20,8 @@ import type { Staging } from './staging.js'
 export interface Restorer {
   directory(name: Name): Outcome
   symlink(symlink: Symlink): Outcome
+  /** The outcome of all names of an inode where none of its bytes is needed, else nothing. */
+  look(piece: Piece, inode: Inode): Outcome[]
   /** A piece whose bytes are all here. */
   whole(piece: Piece, bytes: Uint8Array): Outcome[]
   /** A piece whose bytes come one after the other. */
@@ -62,7 +64,8 @@ export function openRestorer({ chain, staging, dresser, overwrite, tick }: Resto
     },
   })
 
-  const placeOf = ({ at }: Name): Raw => joinRaw(chain.enter(directoryAt(at)), nameOf(`/${at}` as Raw))
+  const placeOf = ({ at }: Name, options?: { make: boolean }): Raw =>
+    joinRaw(chain.enter(directoryAt(at), options), nameOf(`/${at}` as Raw))
 
   /** Everything but the bytes; the file is closed and finished then. */
   function dress(file: StagedFile, path: Raw, inode: Inode): string | undefined {
@@ -172,6 +175,24 @@ export function openRestorer({ chain, staging, dresser, overwrite, tick }: Resto
       } catch (error) {
         return failed(symlink, error)
       }
+    },
+
+    look({ size, sha256 }, { dress, names }) {
+      const outcomes: Outcome[] = []
+      for (const name of names) {
+        try {
+          const place = placeOf(name, { make: false })
+          const found = lstatSync(rawToBytes(place), { throwIfNoEntry: false })
+          if (found === undefined) return []
+          if (!found.isFile() || found.size !== size) outcomes.push(failed(name, new Obstacle(EXISTS)))
+          else if (isSameFile(place, { size, mtimeNs: dress.mtimeNs, sha256 }, tick))
+            outcomes.push({ index: name.index, outcome: 'present' })
+          else return []
+        } catch {
+          return [] // what is in its way will be said when it is placed
+        }
+      }
+      return outcomes
     },
 
     whole(piece, bytes) {

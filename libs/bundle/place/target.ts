@@ -17,6 +17,8 @@ export interface Target {
   /** Which directory it was when it was trusted. */
   readonly dev: number
   readonly ino: number
+  /** It was made just now: nothing can be there yet. */
+  readonly fresh: boolean
 }
 
 /** As many symlinks as Linux follows in one path. */
@@ -28,12 +30,14 @@ export function openTarget(asked: Raw): Target {
   const ahead = asked.split('/').reverse()
   let path = '/' as Raw
   let symlinks = 0
+  let fresh = false
   let stat = judged(asked, path, lstatSync('/'))
   while (ahead.length > 0) {
     const name = ahead.pop() as Raw
     if (name === '' || name === '.') continue
     const next = name === '..' ? parentOf(path) : joinRaw(path, name)
     let found = lstatOf(asked, next)
+    fresh = found === undefined
     if (found === undefined) {
       make(asked, next)
       found = lstatOf(asked, next)
@@ -51,7 +55,7 @@ export function openTarget(asked: Raw): Target {
     stat = judged(asked, next, found)
     path = next
   }
-  return { path, dev: stat.dev, ino: stat.ino }
+  return { path, dev: stat.dev, ino: stat.ino, fresh }
 }
 
 /** Why a directory cannot be trusted; undefined where it can. */

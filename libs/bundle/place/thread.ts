@@ -46,6 +46,8 @@ function handle(request: Request): Reply {
   switch (request.kind) {
     case 'work':
       return work(request)
+    case 'look':
+      return { outcomes: request.pieces.flatMap((piece) => piece.inodes.flatMap((inode) => restorer.look(piece, inode))) }
     case 'drop':
       jobs.get(request.job)?.now?.way.giveUp()
       jobs.delete(request.job)
