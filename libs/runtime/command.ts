@@ -37,17 +37,24 @@ export interface CommandContext<F> {
   readonly signal: AbortSignal
 }
 
-const EXIT_STATUS = `
-Exit status:
-  0   done
-  1   failed
-  2   usage or configuration
-  3   done, but some files were skipped, changed while read or unreadable (each one named)
-  4   nothing matched
-  5   refused without consent
-  75  try again later
-  130, 143  stopped by a signal
-`
+const MEANINGS: Record<keyof typeof EXIT, string> = {
+  done: 'done',
+  failed: 'failed',
+  usage: 'usage or configuration',
+  incomplete: 'done, but some files were skipped, changed while read or unreadable (each one named)',
+  nothingMatched: 'nothing matched',
+  noConsent: 'refused without consent',
+  tryAgain: 'try again later',
+}
+
+/** The end of every `--help`. */
+export const EXIT_STATUS = [
+  '',
+  'Exit status:',
+  ...Object.entries(EXIT).map(([name, code]) => `  ${String(code).padEnd(9)} ${MEANINGS[name as keyof typeof EXIT]}`),
+  '  130, 143  stopped by a signal',
+  '',
+].join('\n')
 
 /** Runs one command to the end of the process. */
 export async function runCommand<F extends CommonFlags>(spec: CommandSpec<F>, argv: readonly string[]): Promise<void> {
@@ -65,33 +72,59 @@ async function codeOf<F extends CommonFlags>(spec: CommandSpec<F>, argv: readonl
   try {
     command.parse([...argv], { from: 'user' })
   } catch (error) {
-    if (!(error instanceof CommanderError)) throw error
-    if (error.exitCode === 0) return EXIT.done // --help, which commander has printed
+    if (error instanceof CommanderError && error.exitCode === 0) return EXIT.done // --help, which commander has printed
     const reporter = reporterFor({ json: argv.includes('--json') })
-    reporter.error(`${error.message.replace(/^error: /, '').replaceAll('\n', ' ')}; see ${spec.name} --help`, 'usage', EXIT.usage)
-    await reporter.close()
-    return EXIT.usage
+    return end(reporter, sayError(reporter, misused(error, spec.name)))
   }
   const flags = command.opts() as F
   const reporter = reporterFor(flags)
+  const debug = flags.debug === true
+  const onUncaught = (error: unknown) => process.exit(sayError(reporter, error, debug))
+  process.on('uncaughtException', onUncaught)
   const interruption = listenForSignals((signal) => reporter.note(`${signal}: stopping; once more stops at once`))
-  try {
-    const { config, origins } = loadConfig({ flags: settingFlags(spec, flags), ...(flags.config !== undefined && { file: flags.config }) })
-    const log = flags.debug ? createLogger('debug') : spec.daemon ? createLogger(config.logLevel) : silent
-    return await spec.run({ flags, args: command.args, config, origins, reporter, log, signal: interruption.signal })
-  } catch (error) {
-    const stopped = interruption.exitCode()
-    if (stopped !== undefined) {
+  const code = await perform().finally(() => {
+    interruption.dispose()
+    process.off('uncaughtException', onUncaught)
+  })
+  return end(reporter, code)
+
+  async function perform(): Promise<number> {
+    try {
+      const { config, origins } = loadConfig({
+        flags: settingFlags(spec, flags),
+        ...(flags.config !== undefined && { file: flags.config }),
+      })
+      const log = debug ? createLogger('debug') : spec.daemon ? createLogger(config.logLevel) : silent
+      return await spec.run({ flags, args: command.args, config, origins, reporter, log, signal: interruption.signal })
+    } catch (error) {
+      const stopped = interruption.exitCode()
+      if (stopped === undefined) return sayError(reporter, error, debug)
       reporter.note('stopped; nothing false was recorded, and the same command goes on with it')
       return stopped
     }
-    const exitCode = exitCodeOf(error)
-    reporter.error(sentenceOf(error), codeNameOf(error), exitCode)
-    if (flags.debug && error instanceof Error) process.stderr.write(`${error.stack}\n`)
-    return exitCode
-  } finally {
-    interruption.dispose()
+  }
+}
+
+/** What commander says of a command line, in one sentence that says where to look. */
+function misused(error: unknown, name: string): unknown {
+  if (!(error instanceof CommanderError)) return error
+  return new FirnError('usage', `${error.message.replace(/^error: /, '').replaceAll('\n', ' ')}; see ${name} --help`)
+}
+
+function sayError(reporter: Reporter, error: unknown, debug = false): ExitCode {
+  const exitCode = exitCodeOf(error)
+  reporter.error(sentenceOf(error), codeNameOf(error), exitCode)
+  if (debug && error instanceof Error) process.stderr.write(`${error.stack}\n`)
+  return exitCode
+}
+
+/** A result that could not be written was not given: the command has failed, whatever it did before. */
+async function end(reporter: Reporter, code: number): Promise<number> {
+  try {
     await reporter.close()
+    return code
+  } catch (error) {
+    return code === EXIT.done ? sayError(reporter, error) : code
   }
 }
 
@@ -107,7 +140,10 @@ function reporterFor(flags: CommonFlags): Reporter {
 
 function settingFlags<F extends CommonFlags>(spec: CommandSpec<F>, flags: F) {
   const given: Partial<Record<keyof Config, { flag: string; value: string }>> = {}
-  for (const [attribute, [setting, flag]] of Object.entries(spec.settings ?? {}) as [keyof F & string, [keyof Config, string]][]) {
+  for (const [attribute, [setting, flag]] of Object.entries(spec.settings ?? {}) as [
+    keyof F & string,
+    [keyof Config, string],
+  ][]) {
     const value = flags[attribute]
     if (typeof value === 'string') given[setting] = { flag, value }
   }

@@ -127,8 +127,9 @@ function givenValue(
   const flag = sources.flags?.[key]
   if (flag !== undefined) return { text: flag.value, origin: flag.flag }
   const text = env[variable]
-  if (text !== undefined && text !== '') return { text, origin: variable }
   const secretFile = env[`${variable}_FILE`]
+  if (secretFile && text) wrong.push(`${variable} and ${variable}_FILE are both set: unset one of them`)
+  if (text !== undefined && text !== '') return { text, origin: variable }
   if (secretFile) {
     try {
       return { text: readFileSync(secretFile, 'utf8').trim(), origin: `${variable}_FILE` }
@@ -137,8 +138,11 @@ function givenValue(
     }
   }
   const value = file?.values[fileKey(variable)]
-  if (file !== undefined && value !== undefined && value !== null)
+  if (file === undefined || value === undefined) return undefined
+  if (typeof value === 'string' || typeof value === 'number') {
     return { text: String(value), origin: file.path, key: fileKey(variable) }
+  }
+  wrong.push(`${file.path} (${fileKey(variable)}): must have one value, text or a number`)
   return undefined
 }
 
@@ -187,6 +191,7 @@ function defaultHome(env: NodeJS.ProcessEnv): string {
 
 function resolvedPath(text: string): string {
   if (text.includes('\0')) throw new Error('a path cannot hold a NUL')
+  if (/^~/.test(text)) throw new Error(`${JSON.stringify(text)}: only a shell knows what ~ means; write the path out`)
   return resolve(text)
 }
 
@@ -244,14 +249,11 @@ function vaultUrl(text: string): string {
   if (local === null) return text
   const [, directory, options = ''] = local
   if (!directory) throw new Error('local: needs a directory, such as local:/srv/vault')
-  return `local:${resolve(directory)}${options}`
+  return `local:${resolvedPath(directory)}${options}`
 }
 
-/** A URL for showing: its password is not. */
+/** A URL for showing, without its password. What cannot be taken apart is hidden rather than shown. */
 export function redacted(url: string): string {
-  if (!URL.canParse(url)) return url.replace(/(:\/\/[^:/@]*):[^@]*@/, '$1:***@')
-  const parsed = new URL(url)
-  if (parsed.password) parsed.password = '***'
-  for (const key of [...parsed.searchParams.keys()]) if (/pass|secret|token|key/i.test(key)) parsed.searchParams.set(key, '***')
-  return parsed.password || parsed.search ? parsed.href : url
+  const password = URL.canParse(url) ? /(:\/\/[^:/?#@]*):[^?]*@/ : /(:\/\/[^:/?#@]*):.*@/s
+  return url.replace(password, '$1:***@').replace(/([?&][^=&]*(?:pass|secret|token|key)[^=&]*=)[^&#]+/gi, '$1***')
 }

@@ -12,7 +12,10 @@ export interface Logger {
 export function createLogger(level: LogLevel): Logger {
   // Loaded only by those who log: a short command need not wait for it.
   const { pino } = createRequire(import.meta.url)('pino') as typeof import('pino')
-  return pino({ level, base: { pid: process.pid }, timestamp: pino.stdTimeFunctions.isoTime }, pino.destination({ fd: 2, sync: true }))
+  return pino(
+    { level, base: { pid: process.pid }, timestamp: pino.stdTimeFunctions.isoTime },
+    pino.destination({ fd: 2, sync: true }),
+  )
 }
 
 export const silent: Logger = { debug() {}, info() {}, warn() {}, error() {} }

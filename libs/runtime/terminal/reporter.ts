@@ -2,8 +2,8 @@
  * What a command says: results on stdout, everything else on stderr; with `--json` NDJSON messages on stdout instead. Progress is one
  * line that redraws itself on a terminal, a plain line every 30 s elsewhere. Control characters never reach a terminal.
  */
-import { once } from 'node:events'
 import type { Problem } from '#libs/bundle/entry.js'
+import { errnoOf, FirnError } from '#libs/errors/errors.js'
 import { jsonName, shown } from '#libs/os/raw.js'
 import { formatBytes, formatCount, formatDuration } from './sizes.js'
 
@@ -27,12 +27,14 @@ export interface Reporter {
   /** For people only, also with --quiet: something they should know. */
   warn(text: string): void
   problem(problem: Problem): void
-  /** A line of the result, for people and pipes. Waits while the reader is slow. */
+  /** A line of the result, for people and pipes. Waits while the reader is slow; throws where it cannot be written. */
   result(line: string): Promise<void>
   /** A message of --json; nothing without. Waits while the reader is slow. */
   message(type: string, fields: Record<string, unknown>): Promise<void>
   error(text: string, code: string, exitCode: number): void
-  /** Clears the progress line and waits until everything is written. */
+  /** Whether somebody still reads stdout: after `| head` has seen enough, a listing can end. */
+  isRead(): boolean
+  /** Clears the progress line and waits until everything is written; throws where it could not be. */
   close(): Promise<void>
 }
 
@@ -56,26 +58,35 @@ export function openReporter(options: ReporterOptions): Reporter {
   let drawn = false
   let lastProgressAt = onTerminal || json ? 0 : began
   let readerGone = false
-  stdout.on('error', (error: NodeJS.ErrnoException) => {
+  let failure: FirnError | undefined
+  const onBroken = (error: Error) => {
     // `| head` has seen enough: that is no failure.
-    if (error.code !== 'EPIPE') throw error
-    readerGone = true
-  })
+    if (errnoOf(error) === 'EPIPE') readerGone = true
+    else failure ??= new FirnError('failed', `The output cannot be written: ${error.message}.`, { cause: error })
+  }
+  stdout.on('error', onBroken)
+  stderr.on('error', () => {}) // nobody is left to hear of it
   const clear = () => {
     if (drawn) stderr.write(CLEAR_LINE)
     drawn = false
   }
   const say = (text: string) => {
     clear()
-    stderr.write(`${text}\n`)
+    stderr.write(`${harmless(text)}\n`)
   }
   const write = async (text: string) => {
     clear()
-    if (readerGone) return
-    if (!stdout.write(text)) await Promise.race([once(stdout, 'drain'), once(stdout, 'close')]).catch(() => {})
+    if (failure) throw failure
+    if (readerGone || stdout.write(text)) return
+    await drained(stdout)
+    if (failure) throw failure
   }
   const message = (type: string, fields: Record<string, unknown>) =>
     json ? write(`${toJson({ message_type: type, ...fields })}\n`) : Promise.resolve()
+  /** Said on the way: whoever works on waits for nothing, and `close` tells of a failure. */
+  const mention = (type: string, fields: Record<string, unknown>): void => {
+    message(type, fields).catch(() => {})
+  }
 
   return {
     json,
@@ -86,7 +97,7 @@ export function openReporter(options: ReporterOptions): Reporter {
       const seconds = (now - began) / 1000
       if (json) {
         lastProgressAt = now
-        void message('status', {
+        mention('status', {
           label: state.label,
           files: state.files,
           ...(state.filesTotal !== undefined && { files_total: state.filesTotal }),
@@ -100,7 +111,7 @@ export function openReporter(options: ReporterOptions): Reporter {
         const line = progressLine(state, seconds)
         if (!onTerminal) say(line)
         else {
-          stderr.write(CLEAR_LINE + line.slice(0, Math.max((stderr.columns || 80) - 1, 20)))
+          stderr.write(CLEAR_LINE + harmless(line).slice(0, Math.max((stderr.columns || 80) - 1, 20)))
           drawn = true
         }
       }
@@ -110,27 +121,45 @@ export function openReporter(options: ReporterOptions): Reporter {
     },
     warn(text) {
       if (!json) say(text)
-      else void message('status', { note: text })
+      else mention('status', { note: text })
     },
     problem(problem) {
-      if (json) void message('problem', { ...jsonName('path', problem.path), kind: problem.kind, reason: problem.reason })
+      if (json) mention('problem', { ...jsonName('path', problem.path), kind: problem.kind, reason: problem.reason })
       else say(`${shown(problem.path)}: ${problem.reason}`)
     },
-    result: (line) => (json ? Promise.resolve() : write(`${line}\n`)),
+    result: (line) => (json ? Promise.resolve() : write(`${harmless(line)}\n`)),
     message,
     error(text, code, exitCode) {
-      if (json) void message('error', { code, message: text, exit_code: exitCode })
+      if (json) mention('error', { code, message: text, exit_code: exitCode })
       say(`firn: ${text}`)
     },
+    isRead: () => !readerGone,
     async close() {
       clear()
       for (const stream of [stdout, stderr]) {
-        if (stream.writableLength > 0 && !stream.destroyed)
-          await Promise.race([once(stream, 'drain'), once(stream, 'close')]).catch(() => {})
+        // The call back comes when all before it is written, also where that failed.
+        if (!stream.destroyed) await new Promise<void>((resolve) => stream.write('', () => resolve()))
       }
+      if (failure) throw failure
     },
   }
 }
+
+/** Waits until a slow reader has taken what was written, or is gone. */
+function drained(stream: NodeJS.WritableStream): Promise<void> {
+  return new Promise((resolve) => {
+    const events = ['drain', 'close', 'error'] as const
+    const done = () => {
+      for (const event of events) stream.off(event, done)
+      resolve()
+    }
+    for (const event of events) stream.on(event, done)
+  })
+}
+
+/** Texts may hold names that were typed or came from elsewhere; lines and tabs are ours. */
+const harmless = (text: string): string =>
+  text.replace(/[\x00-\x08\x0b-\x1f\x7f-\x9f]/g, (character) => `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`)
 
 function progressLine(state: Progress, seconds: number): string {
   const rate = seconds > 0 ? state.bytes / seconds : 0
