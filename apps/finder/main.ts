@@ -1,2 +1,6 @@
 #!/usr/bin/env node
-export {}
+/** `find-and-retrieve`: finds archived files and brings them back. */
+import { runCommand } from '#libs/runtime/command.js'
+import { findCommand } from './command.js'
+
+await runCommand(findCommand('find-and-retrieve'), process.argv.slice(2))

@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto'
 import { findManifest } from '#libs/bundle/find-manifest.js'
-import { type BundleNames, bundleKey, manifestKey, parseKey } from '#libs/bundle/key.js'
+import { bundleKey, type KeyNames, manifestKey, parseKey } from '#libs/bundle/key.js'
 import { parseManifest } from '#libs/bundle/manifest.js'
 import type { Catalog, StoredBundle } from '#libs/catalog/catalog.js'
 import { FirnError } from '#libs/errors/errors.js'
@@ -17,7 +17,7 @@ export interface RebuildParts {
 
 export interface RebuildEvents {
   readonly signal?: AbortSignal
-  readonly onAdopted?: (names: BundleNames, files: number) => void
+  readonly onAdopted?: (names: KeyNames, files: number) => void
   /** A bundle that cannot be adopted, and why; the others go on. */
   readonly onTrouble?: (key: string, reason: string) => void
 }
@@ -74,7 +74,7 @@ export async function rebuildCatalog(
 }
 
 /** The whole tar must be read: its manifest is its last member. */
-async function manifestInside(vault: Vault, names: BundleNames, options: RebuildEvents) {
+async function manifestInside(vault: Vault, names: KeyNames, options: RebuildEvents) {
   const key = bundleKey(names)
   const call = options.signal ? { signal: options.signal } : {}
   options.onTrouble?.(key, `${manifestKey(names)} is missing or does not fit; reading the manifest inside the tar`)

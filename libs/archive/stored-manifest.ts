@@ -1,5 +1,5 @@
 /** The manifest of one attempt, from beside its tar; and whether the tar that it speaks of is there. */
-import { type BundleNames, bundleKey, manifestKey } from '#libs/bundle/key.js'
+import { bundleKey, type KeyNames, manifestKey } from '#libs/bundle/key.js'
 import { decodeSidecar, type Sidecar } from '#libs/bundle/sidecar.js'
 import { FirnError, isFirnError } from '#libs/errors/errors.js'
 import type { Vault } from '#libs/vault/vault.js'
@@ -10,7 +10,7 @@ const MAX_SIDECAR_BYTES = 256 * 2 ** 20
 /** The manifest of an attempt whose tar has the size that the manifest says; a manifest without its tar counts for nothing. */
 export async function readStoredManifest(
   vault: Vault,
-  names: BundleNames,
+  names: KeyNames,
   signal?: AbortSignal,
 ): Promise<(Sidecar & { archiveId: string }) | undefined> {
   const key = bundleKey(names)

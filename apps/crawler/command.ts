@@ -1,0 +1,237 @@
+/** `archive-files`: options, checks, one run of the story, and what it came to. */
+import { type ArchiveRunOptions, archiveRun } from '#libs/archive/archive-run.js'
+import { planSet } from '#libs/archive/crawl.js'
+import { optionsToJson } from '#libs/archive/crawl-options.js'
+import { removeArchived } from '#libs/archive/remove-archived.js'
+import { isFile } from '#libs/bundle/entry.js'
+import type { SetRequest, SetRow } from '#libs/catalog/catalog.js'
+import { EXIT, type ExitCode, FirnError } from '#libs/errors/errors.js'
+import { libcNotice } from '#libs/os/libc.js'
+import { shown } from '#libs/os/raw.js'
+import type { CommandContext, CommandSpec } from '#libs/runtime/command.js'
+import { openRuntime, type Runtime } from '#libs/runtime/runtime.js'
+import { formatBytes, formatDuration, plural } from '#libs/runtime/terminal/sizes.js'
+import { type ArchiveFlags, archiveOptions, crawlOptionsFrom, rootsFrom, tagsFrom } from './options.js'
+
+export const archiveCommand = (name: string): CommandSpec<ArchiveFlags> => ({
+  name,
+  define: archiveOptions,
+  settings: {
+    filesPerBundle: ['filesPerBundle', '--files-per-bundle'],
+    bundleSize: ['bundleBytes', '--bundle-size'],
+    vault: ['vaultUrl', '--vault'],
+    workers: ['workers', '--workers'],
+    host: ['host', '--host'],
+  },
+  run: archive,
+})
+
+async function archive(context: CommandContext<ArchiveFlags>): Promise<ExitCode> {
+  const { flags, args, config, reporter } = context
+  const began = performance.now()
+  const roots = rootsFrom(args, flags.recursive ?? false)
+  const options = crawlOptionsFrom(flags, { filesPerBundle: config.filesPerBundle, bundleBytes: config.bundleBytes })
+  const description = (flags.description ?? '').trim()
+  const tags = tagsFrom(flags.tags)
+  if (flags.deleteAfterArchive && flags.detach) {
+    throw new FirnError('usage', '--delete-after-archive must see the bundles stored, so it cannot go with --detach')
+  }
+  await using runtime = openRuntime(context)
+  const notice = libcNotice()
+  if (notice !== undefined) reporter.warn(notice)
+  const vault = await runtime.vaults.open(config.vaultUrl)
+  const request: SetRequest = {
+    host: config.host,
+    roots,
+    description,
+    tags,
+    options: optionsToJson(options),
+    vaultUrl: config.vaultUrl,
+    vaultId: vault.id,
+  }
+  const planned = { host: config.host, roots, vaultId: vault.id, options }
+  if (flags.dryRun) return dryRun(context, runtime, planned)
+
+  if (flags.deleteAfterArchive && !flags.yes) await confirmRemoval(roots.length)
+  const ended = await run(context, runtime, request)
+  if (flags.deleteAfterArchive && ended.state !== 'failed') {
+    const removed = await removeArchived(
+      { catalog: await runtime.catalog(), source: runtime.source },
+      vault,
+      { ...planned, id: ended.id },
+      runtime.leaveOut,
+      {
+        dryRun: false,
+        signal: context.signal,
+        onRemoved: (path) => reporter.result(`remove ${shown(path)}`),
+        onKept: (path, reason) => reporter.note(`kept ${shown(path)}: ${reason}`),
+      },
+    )
+    reporter.note(`removed ${plural(removed, 'file')}`)
+  }
+  return summarise(context, ended, (performance.now() - began) / 1000)
+}
+
+async function run(context: CommandContext<ArchiveFlags>, runtime: Runtime, request: SetRequest): Promise<SetRow> {
+  const { flags, config, reporter, log, signal } = context
+  const [catalog, queue, index] = await Promise.all([runtime.catalog(), runtime.queue(), runtime.index()])
+  const parts = { ...runtime, catalog, queue, index, packer: runtime.packer() }
+  // With the embedded database nobody else would do the work.
+  const ownWorkers = runtime.embedded || flags.workers !== undefined
+  let resuming = false
+  const options: ArchiveRunOptions = {
+    signal,
+    workers: ownWorkers && !flags.detach ? config.workers : 0,
+    leaveOut: runtime.leaveOut,
+    detach: flags.detach ?? false,
+    onResume: (set) => {
+      resuming = true
+      reporter.note(`finishing set ${set.id} of an interrupted run first`)
+    },
+    onSet: (set) => {
+      resuming = false
+      log.info({ set: set.id }, 'set begun')
+    },
+    onNote: (text) => reporter.warn(text),
+    onLeftOut: (path) => reporter.note(`left out ${shown(path)}, where Firn keeps its own`),
+    onProblems: (problems) => {
+      for (const problem of problems) reporter.problem(problem)
+    },
+    onStored: (bundle, problems) => {
+      log.info({ set: bundle.setId, bundle: bundle.id, files: bundle.files, bytes: bundle.bytes }, 'bundle stored')
+      for (const problem of problems) reporter.problem(problem)
+      void reporter.message('bundle', {
+        set_id: bundle.setId,
+        bundle_id: bundle.id,
+        vault: bundle.vaultId,
+        archive_id: bundle.archiveId,
+        files: bundle.files,
+        bytes: bundle.bytes,
+      })
+    },
+    onFailed: (bundleId, error) =>
+      reporter.warn(`bundle ${bundleId} was not stored: ${error instanceof Error ? error.message : error}`),
+    onProgress: ({ state, counts }) =>
+      reporter.progress({
+        label: resuming ? 'finishing an interrupted set' : 'archiving',
+        files: counts.archived + counts.unchanged,
+        filesTotal: counts.found,
+        bytes: counts.bytes,
+        bytesTotal: counts.plannedBytes,
+        growing: state === 'crawling',
+      }),
+  }
+  return archiveRun(parts, request, options)
+}
+
+/** Failed bundles weigh more than named problems; what was named once is exit 3. */
+function exitCodeFor(set: SetRow): ExitCode {
+  const { counts, state } = set
+  if (state === 'failed' || counts.bundlesFailed > 0) return EXIT.failed
+  return counts.skipped + counts.failed + counts.changed > 0 ? EXIT.incomplete : EXIT.done
+}
+
+async function summarise(context: CommandContext<ArchiveFlags>, set: SetRow, seconds: number): Promise<ExitCode> {
+  const { reporter, flags } = context
+  const { counts } = set
+  const exitCode = exitCodeFor(set)
+  await reporter.message('summary', {
+    set_id: set.id,
+    files_found: counts.found,
+    files_archived: counts.archived,
+    files_unchanged: counts.unchanged,
+    files_skipped: counts.skipped,
+    files_failed: counts.failed,
+    bundles: counts.bundles,
+    bytes: counts.bytes,
+    seconds: Math.round(seconds * 1000) / 1000,
+    exit_code: exitCode,
+  })
+  if (flags.detach) {
+    reporter.note(
+      `set ${set.id} is planned: ${plural(counts.plannedFiles, 'file')}, ${formatBytes(counts.plannedBytes)}; firn status shows how far it is`,
+    )
+    return EXIT.done
+  }
+  const parts = [
+    `archived ${plural(counts.archived, 'file')}, ${formatBytes(counts.bytes)}, in ${plural(counts.bundles, 'bundle')} in ${formatDuration(seconds)}`,
+    ...(counts.unchanged > 0 ? [`${plural(counts.unchanged, 'file')} unchanged`] : []),
+    ...(counts.skipped > 0 ? [`${plural(counts.skipped, 'special file')} skipped`] : []),
+    ...(counts.failed > 0 ? [`${plural(counts.failed, 'file')} unreadable or vanished`] : []),
+    ...(counts.changed > 0 ? [`${plural(counts.changed, 'file')} changed while read`] : []),
+    ...(counts.bundlesFailed > 0
+      ? [`${plural(counts.bundlesFailed, 'bundle')} FAILED; run the same command again to send what is missing`]
+      : []),
+  ]
+  reporter.note(`set ${set.id}: ${parts.join('; ')}`)
+  if (counts.archived + counts.unchanged > 0) {
+    reporter.note('find it again:  find-and-retrieve -s <words> -l')
+    reporter.note(`bring it back:  find-and-retrieve --set ${set.id} --to <directory>`)
+  }
+  return exitCode
+}
+
+/** Prints each bundle that would be made, the totals, and what --delete-after-archive would remove. */
+async function dryRun(
+  context: CommandContext<ArchiveFlags>,
+  runtime: Runtime,
+  planned: Parameters<typeof planSet>[1],
+): Promise<ExitCode> {
+  const { reporter, signal, flags } = context
+  const catalog = await runtime.catalog()
+  const totals = { found: 0, unchanged: 0, files: 0, bytes: 0, bundles: 0, problems: 0 }
+  const cuts = planSet({ catalog, source: runtime.source }, planned, runtime.leaveOut, {
+    signal,
+    problemsSeen: async (problems) => {
+      totals.problems += problems.length
+      for (const problem of problems) reporter.problem(problem)
+    },
+    counted: async ({ found, unchanged }) => {
+      totals.found += found
+      totals.unchanged += unchanged
+    },
+    onLeftOut: (path) => reporter.note(`left out ${shown(path)}, where Firn keeps its own`),
+  })
+  for await (const { entries, files, bytes } of cuts) {
+    totals.bundles++
+    totals.files += files
+    totals.bytes += bytes
+    const first = entries.find(({ type }) => isFile(type)) ?? entries[0]
+    await reporter.result(
+      `bundle ${totals.bundles}: ${plural(files, 'file')}, ${bytes} bytes${first ? `, from ${shown(first.path)}` : ''}`,
+    )
+    await reporter.message('bundle', { bundle: totals.bundles, files, bytes })
+  }
+  await reporter.result(
+    `total: ${plural(totals.bundles, 'bundle')}, ${plural(totals.files, 'file')}, ${totals.bytes} bytes; ${plural(totals.unchanged, 'file')} unchanged`,
+  )
+  if (flags.deleteAfterArchive) {
+    const vault = await runtime.vaults.open(context.config.vaultUrl)
+    await removeArchived({ catalog, source: runtime.source }, vault, planned, runtime.leaveOut, {
+      dryRun: true,
+      signal,
+      onRemoved: (path) => reporter.result(`remove ${shown(path)}`),
+      onKept: (path, reason) => reporter.note(`would keep ${shown(path)}: ${reason}`),
+    })
+  }
+  await reporter.message('summary', {
+    files_found: totals.found,
+    files_unchanged: totals.unchanged,
+    files_planned: totals.files,
+    bundles: totals.bundles,
+    bytes: totals.bytes,
+    exit_code: EXIT.done,
+  })
+  return EXIT.done
+}
+
+async function confirmRemoval(roots: number): Promise<void> {
+  if (!process.stdin.isTTY) {
+    throw new FirnError('no-consent', '--delete-after-archive removes sources: say --yes, or run it on a terminal to be asked')
+  }
+  const { createInterface } = await import('node:readline/promises')
+  const ask = createInterface({ input: process.stdin, output: process.stderr })
+  const answer = await ask.question(`Remove what was archived from ${plural(roots, 'path')} once it is verified? [y/N] `)
+  ask.close()
+  if (!/^y(es)?$/i.test(answer.trim())) throw new FirnError('no-consent', 'not confirmed; nothing was archived or removed')
+}

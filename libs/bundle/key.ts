@@ -1,0 +1,30 @@
+/** How a bundle's objects are called in a vault: `<yyyy>/<mm>/<set>/<bundle>.<attempt>.tar` and `.manifest.ndjson.gz` beside it. */
+
+export interface BundleNames {
+  /** Start of the set; its year and month (UTC) begin the key. */
+  readonly startedAt: Date
+  readonly setId: string
+  readonly bundleId: string
+  readonly attempt: number
+}
+
+export const bundleKey = (names: KeyNames): string => `${stem(names)}.tar`
+export const manifestKey = (names: KeyNames): string => `${stem(names)}.manifest.ndjson.gz`
+
+/** A key says the month, not the time: what `parseKey` gives can make the same key again. */
+export type KeyNames = BundleNames | (Omit<BundleNames, 'startedAt'> & { readonly month: string })
+
+function stem(names: KeyNames): string {
+  const month = 'month' in names ? names.month : names.startedAt.toISOString().slice(0, 7).replace('-', '/')
+  return `${month}/${names.setId}/${names.bundleId}.${names.attempt}`
+}
+
+const UUID = '[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}'
+const KEY = new RegExp(`^(\\d{4}/\\d{2})/(${UUID})/(${UUID})\\.([1-9]\\d{0,8})\\.(?:tar|manifest\\.ndjson\\.gz)$`)
+
+/** The names in a key that Firn gave, of a tar or of a manifest; undefined for any other. */
+export function parseKey(key: string): (Omit<BundleNames, 'startedAt'> & { readonly month: string }) | undefined {
+  const [, month, setId, bundleId, attempt] = KEY.exec(key) ?? []
+  if (month === undefined || setId === undefined || bundleId === undefined) return undefined
+  return { month, setId, bundleId, attempt: Number(attempt) }
+}

@@ -1,0 +1,219 @@
+/**
+ * The manifest: line 1 says what bundle this is, then a line for each entry of it (docs/bundle-format.md). It is written as bytes and
+ * read strictly: a catalog is rebuilt from nothing else.
+ */
+import { FirnError } from '#libs/errors/errors.js'
+import { jsonName, nameFromJson, type Raw } from '#libs/os/raw.js'
+import type { Entry, EntryState, EntryType } from './entry.js'
+
+export const FORMAT = 'firn-bundle/1'
+/** The name of the last member of a bundle's tar. */
+export const MANIFEST_NAME = '.firn/manifest.ndjson'
+
+export interface ManifestHeader {
+  readonly bundle: string
+  readonly attempt: number
+  readonly set: string
+  readonly setStartedAt: Date
+  readonly host: string
+  readonly roots: readonly Raw[]
+  /** When this attempt began: when its files were archived. */
+  readonly createdAt: Date
+  readonly description: string
+  readonly tags: readonly string[]
+  /** Where it was stored first (Vault.id). */
+  readonly vault: string
+}
+
+export interface Manifest {
+  readonly header: ManifestHeader
+  readonly entries: readonly Entry[]
+}
+
+export function headerLine(header: ManifestHeader): string {
+  return `${JSON.stringify({
+    format: FORMAT,
+    bundle: header.bundle,
+    attempt: header.attempt,
+    set: header.set,
+    set_started_at: header.setStartedAt.toISOString(),
+    host: header.host,
+    // A root that is not UTF-8 is an object with path_b64 in place of the text.
+    roots: header.roots.map((root) => {
+      const name = jsonName('path', root)
+      return name['path'] ?? name
+    }),
+    created_at: header.createdAt.toISOString(),
+    description: header.description,
+    tags: header.tags,
+    vault: header.vault,
+  })}\n`
+}
+
+/** Fields that do not apply are left out. Times, inodes and devices are plain integers, also beyond 2^53. */
+export function entryLine(entry: Entry): string {
+  const { path, link, holes, xattrs } = entry
+  let line =
+    `{${nameField('path', path)},"type":"${entry.type}","size":${entry.size},"mtime_ns":${entry.mtimeNs},"ctime_ns":${entry.ctimeNs},` +
+    `"atime_ns":${entry.atimeNs},"dev":${entry.dev},"ino":${entry.ino},"nlink":${entry.nlink},"mode":${entry.mode},` +
+    `"uid":${entry.uid},"gid":${entry.gid}`
+  if (entry.uname !== '') line += `,"uname":${JSON.stringify(entry.uname)}`
+  if (entry.gname !== '') line += `,"gname":${JSON.stringify(entry.gname)}`
+  if (entry.sha256 !== undefined) line += `,"sha256":"${entry.sha256}"`
+  if (entry.offset !== undefined) line += `,"offset":${entry.offset}`
+  if (entry.dataBundle !== undefined) line += `,"data_bundle":"${entry.dataBundle}"`
+  if (holes !== undefined && holes.length > 0) line += `,"holes":${JSON.stringify(holes)}`
+  if (link !== undefined) line += `,${nameField('link', link)}`
+  if (xattrs !== undefined && Object.keys(xattrs).length > 0) line += `,"xattrs":${JSON.stringify(xattrs)}`
+  return `${line},"state":"${entry.state}"}\n`
+}
+
+const nameField = (key: string, name: Raw): string => JSON.stringify(jsonName(key, name)).slice(1, -1)
+
+export function parseManifest(bytes: Uint8Array): Manifest {
+  const lines = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8').split('\n')
+  if (lines.pop() !== '') throw damaged(lines.length + 1, 'it does not end with a line break')
+  const header = parseHeader(lines[0] ?? '')
+  const entries: Entry[] = []
+  for (let i = 1; i < lines.length; i++) entries.push(parseEntry(lines[i] as string, i + 1))
+  return { header, entries }
+}
+
+/** Integers that JavaScript's numbers cannot hold become strings before the JSON is read. Inside strings quotes are escaped, so no value can match. */
+const BIG_INTEGERS = /"((?:[amc]time_ns|dev|ino))":(-?\d+)/g
+
+function record(line: string, number: number): Record<string, unknown> {
+  let value: unknown
+  try {
+    value = JSON.parse(line.replace(BIG_INTEGERS, '"$1":"$2"'))
+  } catch (error) {
+    throw new FirnError('damaged', `line ${number} of a manifest is not JSON`, { cause: error })
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw damaged(number, 'it is no object')
+  return value as Record<string, unknown>
+}
+
+function parseHeader(line: string): ManifestHeader {
+  const json = record(line, 1)
+  if (json['format'] !== FORMAT) {
+    throw damaged(1, `its format is ${JSON.stringify(json['format'])}, and this version of Firn reads ${FORMAT}`)
+  }
+  const text = (key: string): string => {
+    const value = json[key]
+    if (typeof value !== 'string') throw damaged(1, `${key} is no text`)
+    return value
+  }
+  const time = (key: string): Date => {
+    const value = new Date(text(key))
+    if (Number.isNaN(value.getTime())) throw damaged(1, `${key} is no time`)
+    return value
+  }
+  const list = (key: string): unknown[] => {
+    const value = json[key]
+    if (!Array.isArray(value)) throw damaged(1, `${key} is no list`)
+    return value
+  }
+  const attempt = json['attempt']
+  if (!Number.isSafeInteger(attempt) || (attempt as number) < 1) throw damaged(1, 'attempt is no positive integer')
+  const tags = list('tags')
+  if (!tags.every((tag) => typeof tag === 'string')) throw damaged(1, 'a tag is no text')
+  return {
+    bundle: uuid(text('bundle'), 1),
+    attempt: attempt as number,
+    set: uuid(text('set'), 1),
+    setStartedAt: time('set_started_at'),
+    host: text('host'),
+    roots: list('roots').map((root) => {
+      const name =
+        typeof root === 'string' ? nameFromJson('path', { path: root }) : nameFromJson('path', root as Record<string, unknown>)
+      if (name === undefined || !name.startsWith('/')) throw damaged(1, 'a root is no absolute path')
+      return name
+    }),
+    createdAt: time('created_at'),
+    description: text('description'),
+    tags: tags as string[],
+    vault: text('vault'),
+  }
+}
+
+const TYPES: ReadonlySet<unknown> = new Set<EntryType>(['file', 'hardlink', 'symlink', 'directory'])
+const STATES: ReadonlySet<unknown> = new Set<EntryState>(['ok', 'changed', 'void'])
+const SHA256 = /^[0-9a-f]{64}$/
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
+
+function parseEntry(line: string, number: number): Entry {
+  const json = record(line, number)
+  const integer = (key: string, most = Number.MAX_SAFE_INTEGER): number => {
+    const value = json[key]
+    if (!Number.isSafeInteger(value) || (value as number) < 0 || (value as number) > most)
+      throw damaged(number, `${key} is no integer that fits`)
+    return value as number
+  }
+  const big = (key: string): bigint => {
+    const value = json[key]
+    if (typeof value !== 'string') throw damaged(number, `${key} is no integer`)
+    return BigInt(value)
+  }
+  const { type, state, sha256, data_bundle: dataBundle, holes, xattrs, uname = '', gname = '' } = json
+  const path = nameFromJson('path', json)
+  if (path === undefined || !path.startsWith('/') || path.includes('\0')) throw damaged(number, 'path is no absolute path')
+  if (!TYPES.has(type)) throw damaged(number, `type ${JSON.stringify(type)} is unknown`)
+  if (!STATES.has(state)) throw damaged(number, `state ${JSON.stringify(state)} is unknown`)
+  if (typeof uname !== 'string' || typeof gname !== 'string') throw damaged(number, 'a name of the owner is no text')
+  if (sha256 !== undefined && !(typeof sha256 === 'string' && SHA256.test(sha256))) throw damaged(number, 'sha256 is none')
+  if ((type === 'file' || type === 'hardlink') && state !== 'void' && (sha256 === undefined || json['offset'] === undefined)) {
+    throw damaged(number, 'a file has no sha256 or no offset')
+  }
+  const link = nameFromJson('link', json)
+  if ((type === 'symlink' || type === 'hardlink') && link === undefined) throw damaged(number, 'a link has no target')
+  const size = integer('size')
+  return {
+    path,
+    type: type as EntryType,
+    size,
+    mtimeNs: big('mtime_ns'),
+    ctimeNs: big('ctime_ns'),
+    atimeNs: big('atime_ns'),
+    dev: big('dev'),
+    ino: big('ino'),
+    nlink: integer('nlink', 2 ** 32 - 1),
+    mode: integer('mode', 0o7777),
+    uid: integer('uid', 2 ** 32 - 1),
+    gid: integer('gid', 2 ** 32 - 1),
+    uname,
+    gname,
+    ...(sha256 !== undefined && { sha256: sha256 as string }),
+    ...(json['offset'] !== undefined && { offset: integer('offset') }),
+    ...(dataBundle !== undefined && { dataBundle: uuid(String(dataBundle), number) }),
+    ...(holes !== undefined && { holes: parseHoles(holes, size, number) }),
+    ...(link !== undefined && { link }),
+    ...(xattrs !== undefined && { xattrs: parseXattrs(xattrs, number) }),
+    state: state as EntryState,
+  }
+}
+
+function parseHoles(holes: unknown, size: number, number: number): [number, number][] {
+  if (!Array.isArray(holes)) throw damaged(number, 'holes is no list')
+  let end = 0
+  return holes.map((hole: unknown) => {
+    const [offset, length] = Array.isArray(hole) ? hole : []
+    if (!Number.isSafeInteger(offset) || !Number.isSafeInteger(length) || offset < end || length < 1 || offset + length > size) {
+      throw damaged(number, 'a hole does not lie in its file')
+    }
+    end = offset + length
+    return [offset, length]
+  })
+}
+
+function parseXattrs(xattrs: unknown, number: number): Record<string, string> {
+  if (typeof xattrs !== 'object' || xattrs === null || Array.isArray(xattrs)) throw damaged(number, 'xattrs is no object')
+  if (!Object.values(xattrs).every((value) => typeof value === 'string')) throw damaged(number, 'an xattr is no text')
+  return xattrs as Record<string, string>
+}
+
+function uuid(text: string, number: number): string {
+  if (!UUID.test(text)) throw damaged(number, `${JSON.stringify(text)} is no id`)
+  return text
+}
+
+const damaged = (number: number, what: string) => new FirnError('damaged', `line ${number} of a manifest cannot be read: ${what}`)

@@ -1,0 +1,45 @@
+/** The manifest beside the tar: gzipped, with one more last line that says what the tar must be. Read without a thaw. */
+import { promisify } from 'node:util'
+import { gunzip, gzip } from 'node:zlib'
+import { FirnError } from '#libs/errors/errors.js'
+import { type Manifest, parseManifest } from './manifest.js'
+
+export interface Sidecar extends Manifest {
+  readonly tarBytes: number
+  readonly tarSha256: string
+}
+
+/** 10,000 entries with long names and xattrs stay far below; a bomb does not. */
+const MAX_INFLATED_BYTES = 1024 * 2 ** 20
+
+export async function encodeSidecar(manifest: Uint8Array, tarBytes: number, tarSha256: string): Promise<Buffer> {
+  const last = Buffer.from(`${JSON.stringify({ tar_bytes: tarBytes, tar_sha256: tarSha256 })}\n`)
+  // Names compress well at any level; the time goes into the tars.
+  return promisify<Buffer, { level: number }, Buffer>(gzip)(Buffer.concat([manifest, last]), { level: 1 })
+}
+
+export async function decodeSidecar(gzipped: Uint8Array): Promise<Sidecar> {
+  let bytes: Buffer
+  try {
+    bytes = await promisify<Uint8Array, { maxOutputLength: number }, Buffer>(gunzip)(gzipped, {
+      maxOutputLength: MAX_INFLATED_BYTES,
+    })
+  } catch (error) {
+    throw new FirnError('damaged', 'a manifest cannot be unpacked', { cause: error })
+  }
+  const lastLine = bytes.lastIndexOf('\n', bytes.length - 2) + 1
+  const { tarBytes, tarSha256 } = parseLast(bytes.toString('utf8', lastLine))
+  return { ...parseManifest(bytes.subarray(0, lastLine)), tarBytes, tarSha256 }
+}
+
+function parseLast(line: string): { tarBytes: number; tarSha256: string } {
+  try {
+    const { tar_bytes: tarBytes, tar_sha256: tarSha256 } = JSON.parse(line) as Record<string, unknown>
+    if (Number.isSafeInteger(tarBytes) && typeof tarSha256 === 'string' && /^[0-9a-f]{64}$/.test(tarSha256)) {
+      return { tarBytes: tarBytes as number, tarSha256 }
+    }
+  } catch {
+    // said below
+  }
+  throw new FirnError('damaged', 'a manifest has no last line with tar_bytes and tar_sha256')
+}

@@ -1,0 +1,126 @@
+/**
+ * The one place where concrete adapters meet: everything the story needs, opened when it is first asked for and closed last first.
+ * Nothing below asks whether this is embedded or distributed; only the values differ.
+ */
+import type { Vaults } from '#libs/archive/vaults.js'
+import { openPacker, type Packer } from '#libs/bundle/pack.js'
+import type { Catalog } from '#libs/catalog/catalog.js'
+import { isOwnerGone, thisOwner } from '#libs/os/owner.js'
+import { type Raw, rawFromText } from '#libs/os/raw.js'
+import type { JobQueue } from '#libs/queue/queue.js'
+import type { SearchIndex } from '#libs/search/search-index.js'
+import { openVault } from '#libs/vault/open-vault.js'
+import type { Vault } from '#libs/vault/vault.js'
+import type { Source } from '#libs/walk/source.js'
+import { openTreeSource } from '#libs/walk/tree/tree-source.js'
+import type { Config } from './config.js'
+import type { Logger } from './logger.js'
+import { createReleasers } from './releasers.js'
+
+export interface Runtime extends AsyncDisposable {
+  /** Commands do the work themselves: nobody else would. */
+  readonly embedded: boolean
+  readonly owner: string
+  readonly isGone: (owner: string) => boolean
+  readonly source: Source
+  readonly vaults: Vaults
+  /** FIRN_HOME, a local vault and the restore directory: never archived. */
+  readonly leaveOut: readonly Raw[]
+  catalog(): Promise<Catalog>
+  queue(): Promise<JobQueue>
+  index(): Promise<SearchIndex>
+  packer(): Packer
+}
+
+export interface RuntimeOptions {
+  readonly config: Config
+  readonly log: Logger
+  /** Tables are made and updated at the start; without it an old database is an error that says what to do. Default: embedded. */
+  readonly migrate?: boolean
+}
+
+export function openRuntime({ config, log, migrate }: RuntimeOptions): Runtime {
+  const releasers = createReleasers()
+  const embedded = config.databaseUrl === 'embedded:'
+  const vaults = openVaults(config, releasers.push)
+  const database = once(async () => {
+    let url = config.databaseUrl
+    if (embedded) {
+      const { openEmbeddedPostgres } = await import('./postgres/embedded-postgres.js')
+      const postgres = await openEmbeddedPostgres({ home: config.home, log: (text) => log.debug({}, text) })
+      releasers.push(() => postgres.close())
+      url = postgres.url
+    }
+    const migrations = await import('#libs/catalog/migrate.js')
+    if (migrate ?? embedded) await migrations.migrate(url)
+    else await migrations.assertMigrated(url)
+    return url
+  })
+  return {
+    embedded,
+    owner: thisOwner(),
+    isGone: isOwnerGone,
+    source: openTreeSource(),
+    vaults,
+    leaveOut: leftOut(config),
+    catalog: once(async () => {
+      const { openCatalog } = await import('#libs/catalog/open-catalog.js')
+      const catalog = await openCatalog({ url: await database(), poolSize: config.workers + 6 })
+      releasers.push(() => catalog.close())
+      return catalog
+    }),
+    queue: once(async () => {
+      const { openQueue } = await import('#libs/queue/open-queue.js')
+      const url = config.queueUrl === 'postgres:' ? await database() : config.queueUrl
+      const queue = await openQueue(url, { onError: (error) => log.warn({ error: String(error) }, 'queue') })
+      releasers.push(() => queue.close())
+      return queue
+    }),
+    index: once(async () => {
+      const { openSearchIndex } = await import('#libs/search/open-index.js')
+      const index = await openSearchIndex(config.searchUrl === 'postgres:' ? await database() : config.searchUrl)
+      releasers.push(() => index.close())
+      return index
+    }),
+    packer: once(() => {
+      const packer = openPacker({ threads: config.workers })
+      releasers.push(() => packer.close())
+      return packer
+    }),
+    [Symbol.asyncDispose]: () => releasers[Symbol.asyncDispose](),
+  }
+}
+
+/** One vault for each place, whatever options its URLs have: those of the configuration count where it is the configured one. */
+function openVaults(config: Config, onOpened: (release: () => Promise<void>) => void): Vaults {
+  const opened = new Map<string, Promise<Vault>>()
+  const placeOf = (url: string) => url.replace(/\?.*$/s, '')
+  return {
+    open(url) {
+      const place = placeOf(url)
+      let vault = opened.get(place)
+      if (vault === undefined) {
+        vault = openVault(place === placeOf(config.vaultUrl) ? config.vaultUrl : url)
+        opened.set(place, vault)
+        void vault.then(
+          (open) => onOpened(() => open.close()),
+          () => opened.delete(place),
+        )
+      }
+      return vault
+    },
+  }
+}
+
+function leftOut(config: Config): Raw[] {
+  const local = /^local:([^?]*)/.exec(config.vaultUrl)?.[1]
+  return [...new Set([config.home, config.restoreDir, ...(local ? [local] : [])])].map(rawFromText)
+}
+
+function once<T>(open: () => T): () => T {
+  let value: { is: T } | undefined
+  return () => {
+    value ??= { is: open() }
+    return value.is
+  }
+}

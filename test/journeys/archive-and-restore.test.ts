@@ -1,0 +1,284 @@
+/** A tree goes away and comes back: the main job, as whole processes on the embedded default. */
+
+import {
+  chmodSync,
+  existsSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
+import { type Home, openHome } from '../firn.js'
+import { lookAt, makeFiles, setAge } from '../tree.js'
+
+describe('a tree archived and restored', () => {
+  let at: Home
+  let tree: string
+  beforeAll(() => {
+    at = openHome()
+    tree = at.path('tree')
+    makeFiles(tree, 2_500)
+    mkdirSync(join(tree, 'empty'))
+    mkdirSync(join(tree, 'closed'), { mode: 0o500 })
+    writeFileSync(Buffer.concat([Buffer.from(`${tree}/not-utf8-`), Buffer.from([0xff, 0xfe])]), 'one')
+    writeFileSync(Buffer.concat([Buffer.from(`${tree}/not-utf8-`), Buffer.from([0xff, 0xfd])]), 'two')
+    writeFileSync(join(tree, 'new\nline'), 'a name with a newline')
+    symlinkSync('nowhere/at/all', join(tree, 'dangling'))
+    symlinkSync('dir-0/file-0.txt', join(tree, 'link'))
+    writeFileSync(join(tree, 'first-name'), 'several names')
+    linkSync(join(tree, 'first-name'), join(tree, 'second-name'))
+    linkSync(join(tree, 'first-name'), join(tree, 'dir-1', 'third-name'))
+    chmodSync(join(tree, 'dir-2', 'file-100.txt'), 0o4751)
+    utimesSync(join(tree, 'dir-3'), 1, 2)
+  })
+  afterAll(() => at.dispose())
+
+  test('every file is archived, in bundles within the limits (G-1, G-3, G-20)', async () => {
+    const before = lookAt(tree)
+    const ran = await at.run('archive-files', ['-r', '--json', '-s', 'the first run', '-t', 'alpha, beta,,', 'tree'])
+    expect(ran.stderr).toBe('')
+    expect(ran.code).toBe(0)
+    const files = [...before.values()].filter(({ type }) => type !== 'directory').length
+    expect(ran.summary).toMatchObject({
+      files_found: files,
+      files_archived: files,
+      files_unchanged: 0,
+      files_skipped: 0,
+      files_failed: 0,
+      bundles: 3,
+      exit_code: 0,
+    })
+    expect(lookAt(tree)).toEqual(before)
+  })
+
+  test('a second run finds everything unchanged', async () => {
+    const ran = await at.run('archive-files', ['-r', '--json', 'tree'])
+    expect(ran.code).toBe(0)
+    expect(ran.summary).toMatchObject({ files_archived: 0, bundles: 0, bytes: 0 })
+    expect(ran.summary['files_unchanged']).toBe(ran.summary['files_found'])
+  })
+
+  test('a changed file travels again, a chmod sends no bytes', async () => {
+    writeFileSync(join(tree, 'dir-4', 'file-200.txt'), 'changed')
+    chmodSync(join(tree, 'dir-5', 'file-250.txt'), 0o600)
+    const ran = await at.run('archive-files', ['-r', '--json', '-t', 'second', 'tree'])
+    expect(ran.code).toBe(0)
+    expect(ran.summary).toMatchObject({ files_archived: 2, bundles: 1 })
+  })
+
+  test('everything comes back as it was', async () => {
+    const ran = await at.run('find-and-retrieve', ['--all', '--setuid', '--json', '--to', at.path('back')])
+    expect(ran.stderr).toBe('')
+    expect(ran.code).toBe(0)
+    const back = lookAt(join(at.path('back'), tree))
+    expect(back).toEqual(lookAt(tree))
+    const inode = (path: string) => statSync(join(at.path('back'), tree, path)).ino
+    expect(inode('second-name')).toBe(inode('first-name'))
+    expect(inode('dir-1/third-name')).toBe(inode('first-name'))
+    expect(readdirSync(at.path('back')).filter((name) => name.startsWith('.firn'))).toEqual([])
+  })
+
+  test('setuid comes back only when it is asked for', async () => {
+    const path = join(tree, 'dir-2', 'file-100.txt')
+    const ran = await at.run('find-and-retrieve', ['--path', path, '--to', at.path('plain')])
+    expect(ran.code).toBe(0)
+    expect(statSync(join(at.path('plain'), path)).mode & 0o7777).toBe(0o751)
+  })
+
+  test('one file out of a bundle, by its path (G-15)', async () => {
+    const path = join(tree, 'dir-7', 'file-355.txt')
+    const ran = await at.run('find-and-retrieve', ['--path', path, '--to', at.path('one'), '--json'])
+    expect(ran.code).toBe(0)
+    expect(ran.summary).toMatchObject({ files_matched: 1, files_restored: 1, files_failed: 0, exit_code: 0 })
+    expect(lookAt(at.path('one'), { directories: false }).size).toBe(1)
+    expect(statSync(join(at.path('one'), path), { bigint: true }).mtimeNs).toBe(statSync(path, { bigint: true }).mtimeNs)
+  })
+
+  test('search takes words of path, tags and description, phrases and exclusions (G-10)', async () => {
+    const count = async (query: string) => {
+      const ran = await at.run('find-and-retrieve', ['-s', query, '-l', '--json'])
+      return ran.messages.filter((message) => message['message_type'] === 'file').length
+    }
+    expect(await count('third name')).toBe(1)
+    expect(await count('"file 355"')).toBe(1)
+    expect(await count('alpha "file 355" first')).toBe(1)
+    expect(await count('"file 355" -beta')).toBe(0)
+    expect(await count('"dir 7" file')).toBe(50)
+    expect(await count('second file')).toBe(2)
+  })
+
+  test('a hit names file, size, time, set, bundle and vault (G-7)', async () => {
+    const path = join(tree, 'dir-4', 'file-200.txt')
+    const ran = await at.run('find-and-retrieve', ['--path', path, '-l', '--json'])
+    expect(ran.messages[0]).toMatchObject({ message_type: 'file', host: 'testhost', path, type: 'file', size: 7 })
+    expect(Object.keys(ran.messages[0] ?? {})).toEqual(
+      expect.arrayContaining(['mtime_ns', 'sha256', 'set_id', 'bundle_id', 'vault', 'archive_id']),
+    )
+    const versions = await at.run('find-and-retrieve', ['--path', path, '-l', '--json', '--all-versions'])
+    expect(versions.messages.filter((message) => message['message_type'] === 'file')).toHaveLength(2)
+  })
+
+  test('the dry run prints CSV, a line for each archive, and asks for nothing (G-11)', async () => {
+    const ran = await at.run('find-and-retrieve', ['-s', 'file', '-r'])
+    expect(ran.code).toBe(0)
+    const lines = ran.stdout.trimEnd().split('\n')
+    expect(lines).toHaveLength(4)
+    for (const line of lines) expect(line).toMatch(/^local:\/.*\/vault,\d{4}\/\d{2}\/[-0-9a-f]{36}\/[-0-9a-f]{36}\.\d+\.tar$/)
+    const archiveId = lines[0]?.split(',')[1] as string
+    const by = await at.run('find-and-retrieve', ['-a', archiveId, '-r'])
+    expect(by.stdout.trimEnd()).toBe(lines[0])
+  })
+
+  test('nothing selected is refused, an unknown archive id matches nothing (G-12, G-13)', async () => {
+    expect((await at.run('find-and-retrieve', [])).code).toBe(2)
+    expect((await at.run('find-and-retrieve', ['-a', 'unknown'])).code).toBe(4)
+    expect((await at.run('find-and-retrieve', ['-s', 'nothing-is-called-so'])).code).toBe(4)
+  })
+
+  test('a check with reading finds nothing wrong', async () => {
+    const ran = await at.run('firn', ['check', '--read-data'])
+    expect(ran.code).toBe(0)
+  })
+
+  test('the catalog is rebuilt from the manifests alone, and the next run finds everything unchanged (G-23)', async () => {
+    const list = async (env = {}) => {
+      const ran = await at.run('find-and-retrieve', ['--all', '--all-versions', '-l', '--json'], env)
+      return ran.messages
+        .filter((message) => message['message_type'] === 'file')
+        .map((message) => JSON.stringify(message))
+        .sort()
+    }
+    const before = await list()
+    const fresh = { FIRN_HOME: at.path('home2'), FIRN_VAULT_URL: `local:${at.home}/vault` }
+    expect((await at.run('firn', ['rebuild-catalog', '--from', `local:${at.home}/vault`], fresh)).code).toBe(0)
+    expect(await list(fresh)).toEqual(before)
+    expect((await at.run('archive-files', ['-r', 'tree'], fresh)).code).toBe(2)
+    expect((await at.run('firn', ['rebuild-catalog', '--from', `local:${at.home}/vault`, '--take-over'], fresh)).code).toBe(0)
+    const again = await at.run('archive-files', ['-r', '--json', 'tree'], fresh)
+    expect(again.code).toBe(0)
+    expect(again.summary).toMatchObject({ files_archived: 0, bundles: 0 })
+  })
+})
+
+describe('what is chosen and what is not', () => {
+  let at: Home
+  beforeAll(() => {
+    at = openHome()
+  })
+  afterAll(() => at.dispose())
+
+  test('ten 10 kB files and a limit of 5 kB make ten bundles (G-2)', async () => {
+    makeFiles(at.path('ten'), 10, { bytes: 10_000 })
+    const ran = await at.run('archive-files', ['-r', '--json', '--bundle-size', '5kB', 'ten'])
+    expect(ran.summary).toMatchObject({ bundles: 10, files_archived: 10, bytes: 100_000 })
+  })
+
+  test('--older-than and --newer-than choose by age (G-4)', async () => {
+    makeFiles(at.path('ages'), 3)
+    for (const [i, days] of [1, 10, 100].entries()) setAge(at.path('ages', 'dir-0', `file-${i}.txt`), days)
+    const args = ['-r', '-x', '5', '-z', '50', '--time', 'mtime', 'ages']
+    const dry = await at.run('archive-files', ['-n', ...args])
+    expect(dry.code).toBe(0)
+    expect(dry.stdout).toMatch(/1 file/)
+    const ran = await at.run('archive-files', ['--json', ...args])
+    expect(ran.summary).toMatchObject({ files_archived: 1 })
+    const list = await at.run('find-and-retrieve', ['--path', at.path('ages'), '-l', '--json'])
+    expect(list.messages.filter((message) => message['message_type'] === 'file').map((message) => message['path'])).toEqual([
+      at.path('ages', 'dir-0', 'file-1.txt'),
+    ])
+  })
+
+  test('a dry run prints the bundles and leaves nothing behind (G-5)', async () => {
+    makeFiles(at.path('dry'), 25)
+    const ran = await at.run('archive-files', ['-r', '-n', '--files-per-bundle', '10', 'dry'])
+    expect(ran.code).toBe(0)
+    expect(ran.stdout.match(/^bundle /gm)).toHaveLength(3)
+    expect((await at.run('find-and-retrieve', ['--path', at.path('dry'), '-l'])).code).toBe(4)
+  })
+
+  test('a single file as path makes one bundle (G-6)', async () => {
+    writeFileSync(at.path('single.txt'), 'alone')
+    const ran = await at.run('archive-files', ['--json', 'single.txt'])
+    expect(ran.summary).toMatchObject({ bundles: 1, files_archived: 1 })
+  })
+
+  test('FIRN_HOME below a root is left out', async () => {
+    const ran = await at.run('archive-files', ['-r', '--json', '.'])
+    expect(ran.code).toBe(0)
+    const list = await at.run('find-and-retrieve', ['--path', at.home, '-l'])
+    expect(list.code).toBe(4)
+  })
+
+  test('--delete-after-archive removes what is stored, and nothing else (G-24)', async () => {
+    makeFiles(at.path('gone'), 20)
+    linkSync(at.path('gone', 'dir-0', 'file-3.txt'), at.path('outside'))
+    const list = ['-r', '--delete-after-archive', '--yes', 'gone']
+    const dry = await at.run('archive-files', ['-n', ...list])
+    expect(dry.code).toBe(0)
+    const ran = await at.run('archive-files', list)
+    expect(ran.code).toBe(0)
+    expect(readdirSync(at.path('gone', 'dir-0'))).toEqual(['file-3.txt'])
+    const removals = (stdout: string) => stdout.split('\n').filter((line) => line.startsWith('remove '))
+    expect(removals(ran.stdout)).toHaveLength(19)
+    expect(removals(dry.stdout)).toEqual(removals(ran.stdout))
+    const back = await at.run('find-and-retrieve', ['--path', at.path('gone'), '--to', at.path('back')])
+    expect(back.code).toBe(0)
+    expect(readdirSync(join(at.path('back'), at.path('gone'), 'dir-0'))).toHaveLength(20)
+  })
+
+  test('bad input gets one sentence and exit 2, and nothing is recorded', async () => {
+    for (const args of [
+      ['no-such-path'],
+      ['--no-such-option', 'dry'],
+      ['-r', '--bundle-size', '0', 'dry'],
+      ['-r', '--bundle-size', 'many', 'dry'],
+      ['-r', '--files-per-bundle', '0', 'dry'],
+      ['-r', '-x', 'old', 'dry'],
+      ['-r', '--vault', 'ftp://x', 'dry'],
+      [],
+    ]) {
+      const ran = await at.run('archive-files', args)
+      expect(ran.code).toBe(2)
+      expect(ran.stderr).not.toMatch(/\n {4}at /)
+      expect(ran.stdout).toBe('')
+    }
+  })
+
+  test('special and vanished entries are named, and the exit code says so (G-20)', async () => {
+    const { execFileSync } = await import('node:child_process')
+    mkdirSync(at.path('special'))
+    execFileSync('mkfifo', [at.path('special', 'pipe')])
+    writeFileSync(at.path('special', 'file'), 'x')
+    const ran = await at.run('archive-files', ['-r', '--json', 'special'])
+    expect(ran.code).toBe(3)
+    expect(ran.summary).toMatchObject({ files_found: 2, files_archived: 1, files_skipped: 1, exit_code: 3 })
+    expect(ran.messages.find((message) => message['message_type'] === 'problem')).toMatchObject({
+      path: at.path('special', 'pipe'),
+    })
+  })
+
+  test('a missing bundle is named, and the others are restored', async () => {
+    makeFiles(at.path('holes'), 30)
+    await at.run('archive-files', ['-r', '--files-per-bundle', '10', 'holes'])
+    const csv = (await at.run('find-and-retrieve', ['--path', at.path('holes'), '-r'])).stdout.trimEnd().split('\n')
+    expect(csv).toHaveLength(3)
+    const key = csv[1]?.split(',')[1] as string
+    rmSync(join(at.home, 'vault', key))
+    const ran = await at.run('find-and-retrieve', ['--path', at.path('holes'), '--to', at.path('rest'), '--json'])
+    expect(ran.code).toBe(1)
+    expect(ran.summary).toMatchObject({ files_matched: 30, files_restored: 20, files_failed: 10 })
+    expect(ran.stdout + ran.stderr).toContain('missing')
+    const check = await at.run('firn', ['check'])
+    expect(check.code).toBe(1)
+    expect(check.stdout).toContain(key)
+    expect(existsSync(join(at.path('rest'), at.path('holes')))).toBe(true)
+    expect(lstatSync(join(at.path('rest'), at.path('holes'))).isDirectory()).toBe(true)
+  })
+})
