@@ -63,10 +63,23 @@ export function binaryRows(): BinaryRows {
       view.setInt16(at, columns)
       at += 2
     },
-    flag: (value) => view.setInt8(fixed(1), value ? 1 : 0),
-    int2: (value) => view.setInt16(fixed(2), value),
-    int4: (value) => view.setInt32(fixed(4), value),
-    int8: (value) => view.setBigInt64(fixed(8), value),
+    // `fixed` first: it may begin a new chunk, and with it a new view.
+    flag(value) {
+      const place = fixed(1)
+      view.setInt8(place, value ? 1 : 0)
+    },
+    int2(value) {
+      const place = fixed(2)
+      view.setInt16(place, value)
+    },
+    int4(value) {
+      const place = fixed(4)
+      view.setInt32(place, value)
+    },
+    int8(value) {
+      const place = fixed(8)
+      view.setBigInt64(place, value)
+    },
     count(value) {
       const place = fixed(8)
       view.setInt32(place, Math.floor(value / 2 ** 32))

@@ -116,8 +116,13 @@ function copyOn(client: pg.PoolClient | pg.Client) {
     const stream: CopyStreamQuery = client.query(copyFrom(`COPY ${table} FROM STDIN (FORMAT binary)`))
     await new Promise<void>((resolve, reject) => {
       stream.once('error', reject).once('finish', resolve)
-      for (const chunk of chunks) stream.write(chunk)
-      stream.end()
+      // One chunk at a time: chunks that still wait when Postgres refuses an earlier one make the stream throw out of its own events.
+      const send = (at: number) => {
+        const chunk = chunks[at]
+        if (chunk === undefined) stream.end()
+        else stream.write(chunk, (error) => error || send(at + 1))
+      }
+      send(0)
     }).catch(rethrow)
   }
 }
