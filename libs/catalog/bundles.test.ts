@@ -220,6 +220,16 @@ describe('markStored', () => {
     expect(await files(id)).toHaveLength(1)
   })
 
+  test('more rows than one chunk takes, refused in the middle, are an error like any other', async () => {
+    const entries = Array.from({ length: 8000 }, (_, i) => entry(`/data/refused/${i}`, i === 10 ? { dataBundle: 'no uuid' } : {}))
+    const id = await plan(entries)
+    const { attempt } = await lease(id)
+    await expect(catalog.markStored(id, attempt, storedOf(id, entries), [])).rejects.toMatchObject({ code: 'database' })
+    const good = entries.map(({ dataBundle: _, ...rest }) => rest)
+    await catalog.markStored(id, attempt, storedOf(id, good), [])
+    expect((await files(id)).map(entryOf)).toEqual(good)
+  })
+
   test('called again after its answer was lost, it answers the same and adds nothing', async () => {
     const entries = [entry('/data/twice')]
     const id = await plan(entries)

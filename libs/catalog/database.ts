@@ -115,12 +115,17 @@ function copyOn(client: pg.PoolClient | pg.Client) {
   return async (table: string, chunks: readonly Uint8Array[]): Promise<void> => {
     const stream: CopyStreamQuery = client.query(copyFrom(`COPY ${table} FROM STDIN (FORMAT binary)`))
     await new Promise<void>((resolve, reject) => {
-      stream.once('error', reject).once('finish', resolve)
-      // One chunk at a time: chunks that still wait when Postgres refuses an earlier one make the stream throw out of its own events.
+      let refused = false
+      stream.once('finish', resolve).once('error', (error) => {
+        refused = true
+        reject(error)
+      })
+      // One chunk at a time, and none after an error: the stream would throw out of its own events, with nobody to catch it.
       const send = (at: number) => {
+        if (refused) return
         const chunk = chunks[at]
         if (chunk === undefined) stream.end()
-        else stream.write(chunk, (error) => error || send(at + 1))
+        else stream.write(chunk, () => send(at + 1))
       }
       send(0)
     }).catch(rethrow)

@@ -1,0 +1,163 @@
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
+import type { BundleRow, Catalog, FileRow, RetrievalRequest, SetRow } from './catalog.js'
+import {
+  all,
+  directory,
+  entry,
+  newSet,
+  nobodyIsGone,
+  raw,
+  type ScratchCatalog,
+  scratchCatalog,
+  storeBundle,
+} from './scratch-catalog.js'
+
+let scratch: ScratchCatalog
+let catalog: Catalog
+let set: SetRow
+let first: BundleRow
+let second: BundleRow
+beforeAll(async () => {
+  scratch = await scratchCatalog()
+  catalog = scratch.catalog
+  set = await newSet(catalog)
+  first = await storeBundle(catalog, set, [
+    directory('/data'),
+    entry('/data/a', { size: 10, offset: 1024 }),
+    entry('/data/b', { size: 20, offset: 512 }),
+    entry('/data/b-too', { type: 'hardlink', link: raw('/data/b'), size: 20, offset: 512 }),
+    entry('/data/s', { type: 'symlink', link: raw('a') }),
+  ])
+  second = await storeBundle(catalog, set, [
+    entry('/data/c', { size: 30, offset: 512 }),
+    entry('/data/moved', { size: 10, offset: 1024, dataBundle: first.id }),
+  ])
+})
+afterAll(() => scratch.drop())
+
+const asked = (more: Partial<RetrievalRequest> & { query?: string } = {}): RetrievalRequest => ({
+  request: { query: more.query ?? 'everything', days: 3, paths: [{ path: '/data' }] },
+  target: raw('/restore/to'),
+  detached: more.detached ?? false,
+})
+const everything = () => catalog.select({ directories: true })
+const none = async function* (): AsyncGenerator<readonly FileRow[]> {}
+
+describe('what a selection needs', () => {
+  test('is grouped by the bundle with the bytes; names of one inode count their bytes once', async () => {
+    const needed = await all(catalog.neededBundles(everything()))
+    expect(needed.map(({ bundle, files, bytes }) => [bundle.id, files, bytes])).toEqual([
+      [first.id, 5, 30],
+      [second.id, 1, 30],
+    ])
+    expect(needed[0]?.bundle).toEqual(first)
+    expect(await all(catalog.neededBundles(none()))).toEqual([])
+  })
+
+  test('a link alone needs the bytes of its inode', async () => {
+    const needed = await all(catalog.neededBundles(catalog.select({ paths: [raw('/data/b-too')] })))
+    expect(needed).toMatchObject([{ files: 1, bytes: 20 }])
+  })
+})
+
+describe('a retrieval', () => {
+  test('has one item for each bundle that holds its bytes, with the rows in the order of the tar', async () => {
+    const created = await catalog.createRetrieval(asked(), everything())
+    expect(created).toMatchObject({ ...asked(), state: 'requested', files: 6, bytes: 60, layout: 'path', filesRestored: 0 })
+    expect(created.items).toEqual({ requested: 2, thawing: 0, ready: 0, fetching: 0, done: 0, failed: 0, expired: 0 })
+    const items = await all(catalog.items(created.id))
+    expect(items.map(({ bundle, files, bytes, state }) => [bundle.id, files, bytes, state])).toEqual([
+      [first.id, 5, 30, 'requested'],
+      [second.id, 1, 30, 'requested'],
+    ])
+    expect(await catalog.item(items[0]?.id as string)).toEqual(items[0])
+    const rows = await catalog.itemRows(items[0]?.id as string)
+    expect(rows.map(({ path, offset }) => `${path} ${offset}`)).toEqual([
+      '/data undefined',
+      '/data/s undefined',
+      '/data/b 512',
+      '/data/b-too 512',
+      '/data/a 1024',
+      '/data/moved 1024',
+    ])
+    expect((await catalog.itemRows(items[1]?.id as string)).map(({ path }) => path)).toEqual(['/data/c'])
+  })
+
+  test('asked again it is the same one, until it is over', async () => {
+    const created = await catalog.createRetrieval(asked({ query: 'again' }), everything())
+    expect(await catalog.openRetrieval(asked({ query: 'again' }))).toEqual(created)
+    expect(await catalog.openRetrieval({ ...asked({ query: 'again' }), target: raw('/elsewhere') })).toBeUndefined()
+    expect(await catalog.openRetrieval(asked({ query: 'again', detached: true }))).toBeUndefined()
+    expect(await catalog.openRetrieval(asked({ query: 'another' }))).toBeUndefined()
+    for (const item of await all(catalog.items(created.id)))
+      await catalog.markItem(item.id, 'done', { filesRestored: item.files })
+    expect(await catalog.finishRetrieval(created.id)).toMatchObject({ state: 'done', filesRestored: 6, filesFailed: 0 })
+    expect(await catalog.openRetrieval(asked({ query: 'again' }))).toBeUndefined()
+    expect((await catalog.retrieval(created.id))?.finishedAt).toBeInstanceOf(Date)
+  })
+
+  test('of nothing is over at once', async () => {
+    const created = await catalog.createRetrieval(asked({ query: 'nothing' }), none())
+    expect(created).toMatchObject({ state: 'done', files: 0, bytes: 0 })
+    expect(await catalog.openRetrieval(asked({ query: 'nothing' }))).toBeUndefined()
+  })
+
+  test('one that failed while its rows were gathered leaves nothing', async () => {
+    const before = (await catalog.retrievals()).length
+    const failing = async function* () {
+      yield* everything()
+      throw new Error('the index went away')
+    }
+    await expect(catalog.createRetrieval(asked({ query: 'failing' }), failing())).rejects.toThrow('the index went away')
+    expect(await catalog.retrievals()).toHaveLength(before)
+  })
+
+  test('follows its items: thawing with the last expected time, then fetching, then failed with its counts', async () => {
+    const { id } = await catalog.createRetrieval(asked({ query: 'states' }), everything())
+    const [a, b] = await all(catalog.items(id))
+    const readyAt = new Date('2030-01-01T00:00:00.000Z')
+    await catalog.markItem(a?.id as string, 'thawing', { readyAt })
+    expect(await catalog.finishRetrieval(id)).toMatchObject({ state: 'thawing', expectedAt: readyAt })
+    expect(await catalog.leaseItem(a?.id as string, 'w', nobodyIsGone)).toBe(true)
+    expect(await catalog.finishRetrieval(id)).toMatchObject({ state: 'fetching' })
+    await catalog.markItem(a?.id as string, 'failed', { reason: 'da\0maged', filesRestored: 3, filesFailed: 2 })
+    await catalog.markItem(b?.id as string, 'expired', { reason: 'froze again', filesFailed: 1 })
+    expect(await catalog.item(a?.id as string)).toMatchObject({ state: 'failed', reason: 'damaged' })
+    const over = await catalog.finishRetrieval(id)
+    expect(over).toMatchObject({ state: 'failed', filesRestored: 3, filesFailed: 3, items: { failed: 1, expired: 1 } })
+    expect(await catalog.finishRetrieval(id)).toEqual(over)
+  })
+
+  test('an item is fetched by one at a time', async () => {
+    const { id } = await catalog.createRetrieval(asked({ query: 'leases' }), everything())
+    const [item] = await all(catalog.items(id))
+    const itemId = item?.id as string
+    const won = await Promise.all(['a', 'b', 'c'].map((owner) => catalog.leaseItem(itemId, owner, nobodyIsGone)))
+    expect(won.filter(Boolean)).toHaveLength(1)
+    const owner = ['a', 'b', 'c'][won.indexOf(true)] as string
+    expect(await catalog.leaseItem(itemId, owner, nobodyIsGone)).toBe(true)
+    expect(await catalog.leaseItem(itemId, 'heir', (gone) => gone === owner)).toBe(true)
+    await catalog.markItem(itemId, 'requested', { filesRestored: 1 })
+    expect(await catalog.leaseItem(itemId, 'another', nobodyIsGone)).toBe(true)
+    await catalog.markItem(itemId, 'done')
+    expect(await catalog.leaseItem(itemId, 'another', nobodyIsGone)).toBe(false)
+  })
+
+  test('keeps its layout, and is listed with the others, newest first', async () => {
+    const { id } = await catalog.createRetrieval(asked({ query: 'layout', detached: true }), everything())
+    await catalog.setLayout(id, 'host', 'alpha')
+    const row = await catalog.retrieval(id)
+    expect(row).toMatchObject({ layout: 'host', host: 'alpha', detached: true })
+    expect((await catalog.retrievals({ limit: 1 }))[0]).toEqual(row)
+    const open = await catalog.retrievals({ open: true })
+    const over = await catalog.retrievals({ open: false })
+    expect(open.map((r) => r.id)).toContain(id)
+    expect(open.length + over.length).toBe((await catalog.retrievals()).length)
+    const detached = await all(catalog.openItems({ detached: true }))
+    expect(detached.map(({ retrievalId }) => retrievalId)).toEqual([id, id])
+    expect((await all(catalog.openItems({ detached: false }))).length).toBeGreaterThan(2)
+    expect(await catalog.retrieval('nonsense')).toBeUndefined()
+    expect(await all(catalog.items('nonsense'))).toEqual([])
+    expect(await catalog.item('nonsense')).toBeUndefined()
+  })
+})
