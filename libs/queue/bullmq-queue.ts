@@ -18,6 +18,9 @@ const AGAIN_AT_MOST = 5
 /** Round trips under way at once when many jobs are added. */
 const LOOK_UPS_AT_ONCE = 32
 
+/** Jobs of one statement, and of one transaction. */
+const ADDED_AT_ONCE = 1_000
+
 type QueueHandle = Pick<Queue, 'addBulk' | 'getJob' | 'getJobState' | 'getJobCountByTypes' | 'close'>
 type WorkerHandle = Pick<Worker, 'close' | 'waitUntilReady'> & {
   on(event: 'failed', listener: (job: Job | undefined, error: Error) => void): unknown
@@ -88,23 +91,24 @@ export function bullmqQueue(backend: Backend): JobQueue {
       const ids = await Promise.all(group.map(([base]) => freeId(queue, base, delayMs > 0)))
       for (const [i, [, payload]] of group.entries()) if (ids[i] !== undefined) fresh.push({ id: ids[i], payload })
     }
-    if (fresh.length === 0) return
-    await queue.addBulk(
-      fresh.map(({ id, payload }) => ({
-        name,
-        data: payload,
-        opts: {
-          jobId: id,
-          ...(delayMs > 0 && { delay: delayMs }),
-          attempts: ATTEMPTS,
-          backoff: { type: 'exponential', delay: backend.retryDelayMs },
-          // What became of a job stands in the catalog. A kept one would be in the way of its successor.
-          removeOnComplete: true,
-          removeOnFail: true,
-          stackTraceLimit: 0,
-        },
-      })),
-    )
+    for (let start = 0; start < fresh.length; start += ADDED_AT_ONCE) {
+      await queue.addBulk(
+        fresh.slice(start, start + ADDED_AT_ONCE).map(({ id, payload }) => ({
+          name,
+          data: payload,
+          opts: {
+            jobId: id,
+            ...(delayMs > 0 && { delay: delayMs }),
+            attempts: ATTEMPTS,
+            backoff: { type: 'exponential', delay: backend.retryDelayMs },
+            // What became of a job stands in the catalog. A kept one would be in the way of its successor.
+            removeOnComplete: true,
+            removeOnFail: true,
+            stackTraceLimit: 0,
+          },
+        })),
+      )
+    }
   }
 
   async function work<K extends JobName>(name: K, handler: JobHandler<K>, options: WorkOptions<K>): Promise<QueueWorker> {

@@ -29,6 +29,9 @@ export interface PostgresQueueOptions extends QueueDeps {
 
 const SCHEMA = 'bullmq'
 
+/** BullMQ writes down every step of every job for whoever listens. Nobody does; its default is 10,000. */
+const KEPT_EVENTS = 100
+
 /** Locks are times by the clocks of the workers: one that is ahead would take the healthy jobs of others. */
 const CLOCK_LEEWAY_MS = 1_000
 
@@ -61,7 +64,7 @@ export async function openPostgresQueue(options: PostgresQueueOptions): Promise<
     retryDelayMs,
 
     openQueue(name) {
-      const queue = new Queue(name, { connection }, createPostgresBackend)
+      const queue = new Queue(name, { connection, streams: { events: { maxLen: KEPT_EVENTS } } }, createPostgresBackend)
       queue.on('error', onError)
       return queue
     },

@@ -93,6 +93,23 @@ describe('a vault in a directory', () => {
     })
   })
 
+  test('shows nothing of an upload whose process was killed, and sweeps what it left', async () => {
+    const module = new URL('./local-vault.js', import.meta.url).href
+    const script = `
+      const { openLocalVault } = await import(${JSON.stringify(module)})
+      const upload = await openLocalVault({ directory: ${JSON.stringify(directory)} }).upload('set/a.1.tar')
+      await upload.write(Buffer.alloc(1_000_000))
+      await upload.seal()
+      process.kill(process.pid, 'SIGKILL')
+      await new Promise((resolve) => setTimeout(resolve, 60_000))`
+    await expect(run(process.execPath, ['--input-type=module', '-e', script])).rejects.toMatchObject({ signal: 'SIGKILL' })
+    await withVault(async (vault) => {
+      expect(await vault.stat('set/a.1.tar')).toBeUndefined()
+      expect(await vault.sweep((key) => key === 'set/a.1.tar')).toEqual(['set/a.1.tar'])
+      expect(await readdir(join(directory, 'set'))).toEqual([])
+    })
+  })
+
   test('goes on where one of its directories was removed meanwhile', async () => {
     await withVault(async (vault) => {
       await vault.put('set/a', Buffer.from('x'))
