@@ -29,6 +29,7 @@ async function openParents(home: string, first: string, mode: number): Promise<v
 
 const REASONS: Readonly<Record<string, string>> = {
   EACCES: 'permission denied',
+  ENOENT: 'it is not there and cannot be made',
   EPERM: 'not permitted',
   EROFS: 'the file system is read-only',
   ENOSPC: 'no space is left on the device',

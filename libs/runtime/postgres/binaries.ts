@@ -36,7 +36,7 @@ export async function findBinaries(directory: string, owner: Owner): Promise<Bin
   const unfinished = `${copy}.new`
   try {
     for (const name of await readdir(directory)) {
-      if (name.startsWith('bin-')) await rm(join(directory, name), { recursive: true, force: true })
+      if (name.startsWith('bin-')) await rm(join(directory, name), { recursive: true, force: true, maxRetries: 20 })
     }
     await copyTree(shipped, unfinished)
     for (const { source, target } of links) {

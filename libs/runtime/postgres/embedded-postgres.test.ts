@@ -1,10 +1,10 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { access, chmod, chown, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals'
 import pg from 'pg'
 import { type EmbeddedPostgres, openEmbeddedPostgres } from './embedded-postgres.js'
 import { isServing, readPostmaster } from './postmaster.js'
@@ -14,6 +14,21 @@ const log = () => {}
 let top: string
 let home: string
 const running: ChildProcess[] = []
+
+/** A home that was used before: initdb takes most of a test's time. */
+let used: string
+
+beforeAll(async () => {
+  used = await mkdtemp('/tmp/firn-used-')
+  await chmod(used, 0o711)
+  await (await openEmbeddedPostgres({ home: join(used, 'home'), log, durable: false })).close()
+})
+
+afterAll(() => rm(used, { recursive: true, force: true }))
+
+function takeUsed(at = home): void {
+  spawnSync('cp', ['-a', join(used, 'home'), at])
+}
 
 beforeEach(async () => {
   top = await mkdtemp('/tmp/firn-embedded-')
@@ -116,6 +131,7 @@ describe('the embedded database', () => {
   })
 
   test('keeps what was written from one start to the next', async () => {
+    takeUsed()
     {
       await using postgres = await open()
       await ask(postgres.url, 'CREATE TABLE t AS SELECT 7 AS n')
@@ -134,6 +150,7 @@ describe('the embedded database', () => {
   })
 
   test('outlives ^C and kill -9 of the command that started it, and is stopped by the next one', async () => {
+    takeUsed()
     const starter = await command()
     const joined = await open()
     process.kill(-starter.child.pid!, 'SIGINT')
@@ -153,6 +170,7 @@ describe('the embedded database', () => {
   })
 
   test('starts again after it was killed, with its files left behind, also for a command that is in the middle of its work', async () => {
+    takeUsed()
     const worker = await open(home, true)
     await ask(worker.url, 'CREATE TABLE t AS SELECT 7 AS n')
     process.kill((await serverOf(home))!, 'SIGKILL')
@@ -168,7 +186,7 @@ describe('the embedded database', () => {
   })
 
   test('starts although the number of its dead process belongs to another process by now', async () => {
-    await (await open()).close()
+    takeUsed()
     const data = join(home, 'postgres/data')
     const socket = join(home, 'postgres/run')
     await writeFile(join(data, 'postmaster.pid'), `${process.pid}\n${data}\n1\n5432\n${socket}\n\n1 1\nready   \n`)
@@ -177,6 +195,7 @@ describe('the embedded database', () => {
   })
 
   test('joins a server of another container that shares the home, and leaves it running', async () => {
+    takeUsed()
     const there = await command()
     const startedBy = join(home, 'postgres/started-by')
     const [machine, boot, , pid, start] = (await readFile(startedBy, 'utf8')).split('/')
@@ -189,7 +208,7 @@ describe('the embedded database', () => {
   })
 
   test('starts when such a server is gone', async () => {
-    await (await open()).close()
+    takeUsed()
     const data = join(home, 'postgres/data')
     await writeFile(join(data, 'postmaster.pid'), `2\n${data}\n1\n5432\n${join(home, 'postgres/run')}\n\n1 1\nready   \n`)
     await writeFile(join(home, 'postgres/started-by'), 'another/boot/1/2/3')
@@ -226,6 +245,7 @@ describe('the embedded database', () => {
 
   test('comes back when somebody tidied up its socket directory', async () => {
     const long = join(top, 'x'.repeat(150))
+    takeUsed(long)
     const starter = await command(long)
     await starter.kill()
     await rm(new URL(starter.said).searchParams.get('host')!, { recursive: true })
@@ -236,7 +256,7 @@ describe('the embedded database', () => {
   })
 
   test('refuses data of another version of Postgres, and data that are none, in one sentence', async () => {
-    await (await open()).close()
+    takeUsed()
     const version = join(home, 'postgres/data/PG_VERSION')
     const right = await readFile(version)
     await writeFile(version, '15\n')
@@ -246,8 +266,19 @@ describe('the embedded database', () => {
     await writeFile(version, right)
   })
 
+  test('says in one sentence why it cannot be made', async () => {
+    await mkdir(join(home, 'postgres/data'), { recursive: true, mode: 0o755 })
+    await expect(open()).rejects.toMatchObject({ code: 'usage' })
+    await rm(home, { recursive: true })
+    await writeFile(home, 'a file')
+    await expect(open()).rejects.toMatchObject({
+      code: 'usage',
+      message: expect.stringMatching(/^FIRN_HOME .* is not a directory/),
+    })
+  })
+
   test('says in one sentence why it does not start', async () => {
-    await (await open()).close()
+    takeUsed()
     await writeFile(join(home, 'postgres/data/global/pg_control'), 'nonsense')
     await expect(open()).rejects.toMatchObject({
       code: 'database',
@@ -256,6 +287,7 @@ describe('the embedded database', () => {
   })
 
   test('shows its data to nobody else', async () => {
+    takeUsed()
     await using _ = await open()
     const modeOf = async (path: string) => (await stat(join(home, path))).mode & 0o777
     expect(await modeOf('')).toBe(isRoot ? 0o711 : 0o700)

@@ -9,6 +9,7 @@ import type pg from 'pg'
 import { errnoOf, FirnError } from '#libs/errors/errors.js'
 import { flock } from '#libs/os/libc.js'
 import { prepareHome, reasonOf } from '../home.js'
+import { mayNotSwitchUser } from './init-cluster.js'
 import { openKept } from './kept-file.js'
 import { findOwner, type Owner } from './owner.js'
 import { readPostmaster } from './postmaster.js'
@@ -124,6 +125,7 @@ async function refuseUnreachable(home: string, directory: string, owner: Owner):
   if (owner.as.uid === undefined) return
   const tried = await run('/bin/sh', ['-c', 'cd "$0"', directory], owner.as)
   if (tried.code === 0) return
+  if (tried.code === 'EPERM' || tried.code === 'EINVAL') throw mayNotSwitchUser()
   throw new FirnError(
     'usage',
     `FIRN_HOME ${home} cannot be reached by ${owner.name}, as whom Postgres runs because it refuses root: ` +

@@ -1,5 +1,6 @@
 /** Makes the data directory: in a temporary one, renamed when it is whole, so that an initdb that was killed in the middle leaves no trace. */
 import { chown, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
+import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { errnoOf, FirnError } from '#libs/errors/errors.js'
 import { reasonOf } from '../home.js'
@@ -13,7 +14,7 @@ const UNFINISHED = 'data.new-'
 export async function initCluster(directory: string, binaries: Binaries, owner: Owner, durable: boolean): Promise<void> {
   const data = join(directory, 'data')
   for (const name of await readdir(directory)) {
-    if (name.startsWith(UNFINISHED)) await rm(join(directory, name), { recursive: true, force: true })
+    if (name.startsWith(UNFINISHED)) await rm(join(directory, name), { recursive: true, force: true, maxRetries: 20 })
   }
   if (await versionIsRight(data, binaries)) return
 
@@ -58,6 +59,7 @@ async function versionIsRight(data: string, binaries: Binaries): Promise<boolean
 function initdbFailed(directory: string, code: number | string, stderr: string): FirnError {
   if (code === 'ENOENT') return wrongLibrary()
   if (code === 'EPERM' || code === 'EINVAL') return mayNotSwitchUser()
+  if (!hasName()) return nameless()
   const lines = stderr.split('\n')
   const reason =
     lines.find((line) => /(^initdb: error|FATAL|PANIC|ERROR):/.test(line)) ??
@@ -65,6 +67,22 @@ function initdbFailed(directory: string, code: number | string, stderr: string):
     `it ended with ${code}`
   return new FirnError('database', `The database cannot be made in ${directory}: ${withoutPrefix(reason)}.`)
 }
+
+function hasName(): boolean {
+  try {
+    return userInfo().username !== ''
+  } catch {
+    return false
+  }
+}
+
+/** As in containers that are run under a bare number. */
+const nameless = (): FirnError =>
+  new FirnError(
+    'usage',
+    `The embedded database cannot be made: user ${process.getuid?.()} has no name in /etc/passwd, and Postgres insists on one. ` +
+      'Add a line for it, run as another user, or set FIRN_DATABASE_URL.',
+  )
 
 /** The program is there, but the kernel does not find its loader. */
 export const wrongLibrary = (): FirnError =>

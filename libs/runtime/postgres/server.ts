@@ -1,5 +1,4 @@
 /** Starts the server in a session of its own, finds one that runs, and stops it. All of it is called under the home's lock. */
-import { spawn } from 'node:child_process'
 import { type FileHandle, readFile, rename, rm, stat, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -12,7 +11,7 @@ import { initCluster, mayNotSwitchUser, withoutPrefix, wrongLibrary } from './in
 import { openKept, writeKept } from './kept-file.js'
 import type { Owner } from './owner.js'
 import { isServing, type Postmaster, readPostmaster } from './postmaster.js'
-import { PROGRAM_ENV } from './run.js'
+import { spawnAs } from './run.js'
 import { serverSettings } from './settings.js'
 import { closeSocketDirectory, openSocketDirectory } from './socket-directory.js'
 
@@ -163,8 +162,8 @@ async function start(options: ServerOptions): Promise<Failure | undefined> {
   try {
     const { size } = await log.stat()
     const args = ['-D', data, ...serverSettings(socketDirectory, durable)]
-    const stdio: ['ignore', number, number] = ['ignore', log.fd, log.fd]
-    const child = spawn(binaries.postgres, args, { ...owner.as, cwd: '/', env: PROGRAM_ENV, detached: true, stdio })
+    const child = spawnAs(binaries.postgres, args, owner.as, ['ignore', log.fd, log.fd])
+    if (typeof child === 'string') return failureOf(options, child, '')
     let end: number | string | undefined
     child.once('error', (error: NodeJS.ErrnoException) => {
       end = error.code ?? 'EUNKNOWN'
@@ -186,12 +185,14 @@ async function start(options: ServerOptions): Promise<Failure | undefined> {
   }
 }
 
-function failureOf(options: ServerOptions, end: number | string, text: string): Failure {
+async function failureOf(options: ServerOptions, end: number | string, text: string): Promise<Failure> {
   if (end === 'ENOENT') return { error: wrongLibrary(), mayPass: false }
   if (end === 'EPERM' || end === 'EINVAL') return { error: mayNotSwitchUser(), mayPass: false }
   // Postgres ends with 1 for every reason and has only words for it.
   const lines = text.split('\n').filter((line) => /(FATAL|PANIC):/.test(line))
-  const reason = lines[0] === undefined ? `it ended with ${end}` : withoutPrefix(lines[0])
+  const full = (await statfs(options.directory)).bavail === 0 // then the log is empty, too
+  const unsaid = full ? 'no space is left on the device' : `it ended with ${end}`
+  const reason = lines[0] === undefined ? unsaid : withoutPrefix(lines[0])
   const log = join(options.directory, 'log')
   return {
     error: new FirnError('database', `The embedded database does not start: ${reason}. Its log is ${log}.`),
