@@ -62,7 +62,7 @@ const READS_ENVIRONMENT = /^(libs\/runtime\/config[^/]*\.ts|prisma\.config\.ts)$
 const MAY_EXPORT_DEFAULT = /^([^/]+\.config\.(js|ts)|test\/global-(setup|teardown)\.ts)$/
 const FRONT_DOOR = 'apps/firn.ts'
 
-const isTest = (path: string): boolean => /^(test|bench)\/|(\.test|-suite)\.ts$|\/test-[^/]+\.ts$/.test(path)
+const isTest = (path: string): boolean => /^(test|bench)\/|(\.test|-suite)\.ts$|\/(test|scratch)-[^/]+\.ts$/.test(path)
 
 /** `libs/vault/local/x.ts` to `libs/vault`; `test`, `bench` and files of the root belong to no room. */
 const roomOf = (path: string): string | undefined => /^(?:libs|apps)\/[^/]+(?=\/)/.exec(path)?.[0]

@@ -14,10 +14,10 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from '@jest/globals'
-import type { Entry } from '#libs/bundle/entry.js'
 import { getXattr, setXattr } from '#libs/os/libc.js'
 import type { Raw } from '#libs/os/raw.js'
 import { rawToBytes } from '#libs/os/raw.js'
+import type { Entry } from './entry.js'
 import { collect, raw, restore, scratch, snapshot, tarOf, told } from './place/test-tar.js'
 import { openPlacer, type PlaceOptions } from './place.js'
 

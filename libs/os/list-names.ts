@@ -1,6 +1,5 @@
 /** The names in a directory, byte-true, without moving the directory's atime where the system allows that. */
 import { closeSync, constants, openSync, readdirSync } from 'node:fs'
-import { errnoOf } from '#libs/errors/errors.js'
 import { readDirectoryRecords } from './libc.js'
 import { type Raw, rawToBytes } from './raw.js'
 
@@ -38,7 +37,7 @@ function open(path: Buffer): number {
   try {
     return openSync(path, OPEN | O_NOATIME)
   } catch (error) {
-    if (errnoOf(error) !== 'EPERM') throw error
+    if ((error as NodeJS.ErrnoException).code !== 'EPERM') throw error
     return openSync(path, OPEN)
   }
 }

@@ -1,6 +1,5 @@
 /** Opening a file that somebody else may play with, and without leaving a trace in its atime. */
 import { constants, openSync } from 'node:fs'
-import { errnoOf } from '#libs/errors/errors.js'
 import { type Raw, rawToBytes } from './raw.js'
 
 const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK, O_NOATIME = 0 } = constants
@@ -13,7 +12,7 @@ export function openQuietly(path: Raw): number {
   try {
     return openSync(bytes, SAFELY | O_NOATIME)
   } catch (error) {
-    if (errnoOf(error) !== 'EPERM') throw error
+    if ((error as NodeJS.ErrnoException).code !== 'EPERM') throw error
     return openSync(bytes, SAFELY)
   }
 }
