@@ -1,6 +1,6 @@
 /** Firn as its users run it: whole processes on a FIRN_HOME of their own. */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -39,6 +39,7 @@ export interface Home {
 export function openHome(more: NodeJS.ProcessEnv = {}): Home {
   // Short: the database's socket lies below it.
   const directory = mkdtempSync(join(tmpdir(), 'firn-'))
+  chmodSync(directory, 0o711) // as root the database has a user of its own, who must get to it
   const home = join(directory, 'home')
   const { PATH, TMPDIR, NODE_EXTRA_CA_CERTS } = process.env
   const env = {

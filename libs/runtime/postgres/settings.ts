@@ -9,7 +9,8 @@ export function serverSettings(socketDirectory: string, durable: boolean): strin
     unix_socket_directories: quoteList(socketDirectory),
     unix_socket_permissions: '0700',
     cluster_name: 'firn',
-    max_connections: 100,
+    // Several commands at once, each with a pool of as many as it has workers, and some.
+    max_connections: 300,
 
     // One machine shared with what is archived: modest memory, and no compiler for queries that take milliseconds.
     shared_buffers: '128MB',
