@@ -144,9 +144,7 @@ export function bundleVerbs(database: Database, fileRows: FileRows): BundleVerbs
     },
 
     async entriesOf(number) {
-      return fileRows.read(
-        await database.texts(`SELECT ${FILE_COLUMNS} FROM file f WHERE f.bundle = $1 ORDER BY f.seq`, [number]),
-      )
+      return fileRows.read(`SELECT ${FILE_COLUMNS} FROM file f WHERE f.bundle = $1 ORDER BY f.seq`, [number])
     },
   }
 }

@@ -2,31 +2,24 @@
 import { nameOf, parentOf, type Raw } from '#libs/os/raw.js'
 import type { FileRow } from './catalog.js'
 import { cleanText } from './clean-text.js'
-import type { Runs } from './database.js'
 import { directoryByPath, toBytes } from './directories.js'
 import { FILE_COLUMNS, type FileRows, TYPES } from './file-row.js'
 import { byPath, newestFirst } from './versions.js'
 
 const AT_ONCE = 500
 
-export async function directoriesOf(
-  database: Runs,
-  fileRows: FileRows,
-  host: string,
-  paths: readonly Raw[],
-  asOf?: Date,
-): Promise<FileRow[]> {
+export async function directoriesOf(fileRows: FileRows, host: string, paths: readonly Raw[], asOf?: Date): Promise<FileRow[]> {
   const found: FileRow[] = []
   for (let at = 0; at < paths.length; at += AT_ONCE) {
     const asked = paths.slice(at, at + AT_ONCE)
-    const texts = await database.texts(
+    const versions = await fileRows.read(
       `SELECT ${FILE_COLUMNS} FROM unnest($2::text[], $3::text[]) AS r (parent, name)
        CROSS JOIN LATERAL ${directoryByPath('(SELECT number FROM host WHERE name = $1)', toBytes('r.parent'))}
        JOIN file f ON f.directory = d.id AND f.name = ${toBytes('r.name')} AND f.type = ${TYPES.indexOf('directory')}`,
       [cleanText(host), asked.map(parentOf), asked.map(nameOf)],
     )
-    const rows = (await fileRows.read(texts)).filter((row) => asOf === undefined || row.archivedAt <= asOf)
-    for (const versions of byPath(rows)) found.push(versions.sort(newestFirst)[0] as FileRow)
+    const then = versions.filter((row) => asOf === undefined || row.archivedAt <= asOf)
+    for (const rows of byPath(then)) found.push(rows.sort(newestFirst)[0] as FileRow)
   }
   return found
 }

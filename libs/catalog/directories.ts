@@ -12,7 +12,7 @@ export interface Directories {
   /** Ids of the paths, made where there are none yet. */
   idsOf(host: number, paths: Iterable<Raw>): Promise<Map<Raw, bigint>>
   /** The reverse. */
-  factsOf(ids: Iterable<string>): Promise<Map<string, DirectoryFacts>>
+  factsOf(ids: Iterable<number>): Promise<Map<number, DirectoryFacts>>
 }
 
 /** Some hundred bytes each: a few megabytes at most. */
@@ -47,7 +47,7 @@ const FIND_OR_MAKE = `
 
 export function openDirectories(database: Runs): Directories {
   const ids = boundedMap<string, bigint>(KEPT)
-  const facts = boundedMap<string, DirectoryFacts>(KEPT)
+  const facts = boundedMap<number, DirectoryFacts>(KEPT)
 
   return {
     async idsOf(host, paths) {
@@ -72,8 +72,8 @@ export function openDirectories(database: Runs): Directories {
       return found
     },
     async factsOf(wanted) {
-      const found = new Map<string, DirectoryFacts>()
-      const unknown: string[] = []
+      const found = new Map<number, DirectoryFacts>()
+      const unknown: number[] = []
       for (const id of wanted) {
         const known = facts.get(id)
         if (known === undefined) unknown.push(id)
@@ -85,8 +85,8 @@ export function openDirectories(database: Runs): Directories {
           [unknown],
         )
         for (const [id, host, path] of rows as [string, string, Raw][]) {
-          facts.set(id, { host, path })
-          found.set(id, { host, path })
+          facts.set(Number(id), { host, path })
+          found.set(Number(id), { host, path })
         }
       }
       return found

@@ -3,12 +3,13 @@ import type { Entry, EntryState, EntryType } from '#libs/bundle/entry.js'
 import { FirnError } from '#libs/errors/errors.js'
 import { joinRaw, nameOf, parentOf, type Raw } from '#libs/os/raw.js'
 import { type BinaryRows, binaryRows } from './binary-rows.js'
-import { boundedMap } from './bounded-map.js'
+import { type BoundedMap, boundedMap } from './bounded-map.js'
 import type { FileRow } from './catalog.js'
 import { cleanJson } from './clean-text.js'
 import type { Connection, Runs } from './database.js'
-import { type Directories, openDirectories, toRaw } from './directories.js'
+import { type Directories, openDirectories } from './directories.js'
 import { type Owner, type Owners, openOwners, ownerKey } from './owners.js'
+import { type PackedRows, queryPacked } from './packed-rows.js'
 
 /** The numbers of the column `type`. */
 export const TYPES: readonly EntryType[] = ['file', 'hardlink', 'symlink', 'directory']
@@ -21,8 +22,10 @@ export interface FileRows {
    * directories then wait for each other no longer than a small statement.
    */
   prepare(host: number, entries: readonly Entry[]): Promise<PreparedRows>
-  /** Reads rows of `FILE_COLUMNS`. */
-  read(rows: readonly (readonly (string | null)[])[]): Promise<FileRow[]>
+  /** The rows of a SELECT of `FILE_COLUMNS`, in its order. */
+  read(select: string, values: readonly unknown[]): Promise<FileRow[]>
+  /** The same, with the id of each row's directory beside it. */
+  readPlaced(select: string, values: readonly unknown[]): Promise<{ rows: FileRow[]; directories: number[] }>
 }
 
 export interface PreparedRows {
@@ -40,31 +43,8 @@ const COLUMNS = 20
 
 /** Of `file f`, for `read`. */
 export const FILE_COLUMNS =
-  `f.bundle, f.seq, f.directory, ${toRaw('f.name')}, f.type, f.state, f.size, f.mtime_ns, f.ctime_ns, f.atime_ns, f.dev, f.ino, f.nlink,` +
-  ` f.mode, f.owner, encode(f.sha256, 'hex'), f.data_offset, f.data_bundle, ${toRaw('f.link')}, f.extra`
-
-type FileTexts = readonly [
-  bundle: string,
-  seq: string,
-  directory: string,
-  name: Raw,
-  type: string,
-  state: string,
-  size: string,
-  mtime: string,
-  ctime: string,
-  atime: string,
-  dev: string,
-  ino: string,
-  nlink: string,
-  mode: string,
-  owner: string,
-  sha256: string | null,
-  offset: string | null,
-  dataBundle: string | null,
-  link: Raw | null,
-  extra: string | null,
-]
+  'f.bundle, f.seq, f.directory, f.name, f.type, f.state, f.size, f.mtime_ns, f.ctime_ns, f.atime_ns, f.dev, f.ino, f.nlink, f.mode, f.owner,' +
+  ' f.sha256, f.data_offset, f.data_bundle, f.link, f.extra'
 
 /** What few entries have. Times are here as text where the column, 64 bits of nanoseconds, ends (before 1677, after 2262). */
 interface Extra {
@@ -87,29 +67,44 @@ const BUNDLES_KEPT = 10_000
 export function openFileRows(database: Runs): FileRows {
   const directories = openDirectories(database)
   const owners = openOwners(database)
-  const bundles = boundedMap<string, BundleFacts>(BUNDLES_KEPT)
+  const bundles = boundedMap<number, BundleFacts>(BUNDLES_KEPT)
+
+  const readPlaced: FileRows['readPlaced'] = async (select, values) => {
+    const { rows, names, directoryIds, ownerIds } = readColumns(await queryPacked(database, select, values))
+    const [directoryOf, ownerOf, bundleOf] = await Promise.all([
+      directories.factsOf(new Set(directoryIds)),
+      owners.factsOf(new Set(ownerIds)),
+      bundleFacts(database, bundles, new Set(rows.map((row) => Number(row.bundleNumber)))),
+    ])
+    rows.forEach((row, index) => {
+      const directory = directoryOf.get(directoryIds[index] as number)
+      const owner = ownerOf.get(ownerIds[index] as number)
+      const bundle = bundleOf.get(Number(row.bundleNumber))
+      if (!directory || !owner || !bundle) {
+        throw new FirnError(
+          'database',
+          `The catalog contradicts itself: file ${row.bundleNumber}/${row.seq} names rows that are not there.`,
+        )
+      }
+      row.host = directory.host
+      row.path = joinRaw(directory.path, names[index] as Raw)
+      row.uid = owner.uid
+      row.gid = owner.gid
+      row.uname = owner.uname
+      row.gname = owner.gname
+      row.bundleId = bundle.bundleId
+      row.setId = bundle.setId
+      row.vaultId = bundle.vaultId
+      row.archiveId = bundle.archiveId
+      row.archivedAt = bundle.archivedAt
+    })
+    return { rows, directories: directoryIds }
+  }
+
   return {
     prepare: (host, entries) => prepare(directories, owners, host, entries),
-    async read(texts) {
-      const rows = texts as unknown as readonly FileTexts[]
-      const [directoryOf, ownerOf, bundleOf] = await Promise.all([
-        directories.factsOf(new Set(rows.map((row) => row[2]))),
-        owners.factsOf(new Set(rows.map((row) => row[14]))),
-        bundleFacts(database, bundles, new Set(rows.map((row) => row[0]))),
-      ])
-      return rows.map((row) => {
-        const directory = directoryOf.get(row[2])
-        const owner = ownerOf.get(row[14])
-        const bundle = bundleOf.get(row[0])
-        if (!directory || !owner || !bundle) {
-          throw new FirnError(
-            'database',
-            `The catalog contradicts itself: file ${row[0]}/${row[1]} names rows that are not there.`,
-          )
-        }
-        return fileRowOf(row, bundle, directory.host, joinRaw(directory.path, row[3]), owner)
-      })
-    },
+    read: async (select, values) => (await readPlaced(select, values)).rows,
+    readPlaced,
   }
 }
 
@@ -193,86 +188,80 @@ function extraOf({ xattrs, holes, mtimeNs, ctimeNs, atimeNs }: Entry): Extra | u
 }
 
 /** The times of a row whose `extra` may hold them. */
-export function timesOf(mtime: string, ctime: string, extra: string): { mtimeNs: bigint; ctimeNs: bigint } {
+export function timesOf(extra: string): { mtimeNs: bigint; ctimeNs: bigint; atimeNs: bigint } | undefined {
   const { times } = JSON.parse(extra) as Extra
-  return { mtimeNs: BigInt(times?.mtime ?? mtime), ctimeNs: BigInt(times?.ctime ?? ctime) }
+  return times && { mtimeNs: BigInt(times.mtime), ctimeNs: BigInt(times.ctime), atimeNs: BigInt(times.atime) }
 }
-
-/** An unsigned number from a column that keeps its 64 bits. */
-export const unsigned = (text: string): bigint => (text.startsWith('-') ? BigInt.asUintN(64, BigInt(text)) : BigInt(text))
 
 /** While it is put together. */
 export type Writable<T> = { -readonly [K in keyof T]: T[K] }
 
-/** Plain assignments: spreading a dozen optional parts into each of millions of rows took ten times as long as reading them. */
-function fileRowOf(texts: FileTexts, bundle: BundleFacts, host: string, path: Raw, owner: Owner): FileRow {
-  const [
-    bundleNumber,
-    seq,
-    ,
-    ,
-    type,
-    state,
-    size,
-    mtime,
-    ctime,
-    atime,
-    dev,
-    ino,
-    nlink,
-    mode,
-    ,
-    sha256,
-    offset,
-    dataBundle,
-    link,
-  ] = texts
-  const row: Writable<FileRow> = {
-    bundleNumber: BigInt(bundleNumber),
-    seq: Number(seq),
-    bundleId: bundle.bundleId,
-    setId: bundle.setId,
-    host,
-    vaultId: bundle.vaultId,
-    archiveId: bundle.archiveId,
-    archivedAt: bundle.archivedAt,
-    path,
-    type: TYPES[Number(type)] as EntryType,
-    state: STATES[Number(state)] as EntryState,
-    size: Number(size),
-    mtimeNs: BigInt(mtime),
-    ctimeNs: BigInt(ctime),
-    atimeNs: BigInt(atime),
-    dev: unsigned(dev),
-    ino: unsigned(ino),
-    nlink: Number(nlink),
-    mode: Number(mode),
-    uid: owner.uid,
-    gid: owner.gid,
-    uname: owner.uname,
-    gname: owner.gname,
-  }
-  if (sha256 !== null) row.sha256 = sha256
-  if (offset !== null) row.offset = Number(offset)
-  if (dataBundle !== null) row.dataBundle = dataBundle
-  if (link !== null) row.link = link
-  const json = texts[19]
-  if (json !== null) {
-    const { xattrs, holes, times } = JSON.parse(json) as Extra
-    if (xattrs) row.xattrs = xattrs
-    if (holes) row.holes = holes
-    if (times) {
-      row.mtimeNs = BigInt(times.mtime)
-      row.ctimeNs = BigInt(times.ctime)
-      row.atimeNs = BigInt(times.atime)
+const NEVER = new Date(0)
+
+/**
+ * What the columns hold; what they only name (directory, owner, bundle) is filled in afterwards. Plain assignments: spreading a dozen
+ * optional parts into each of millions of rows took ten times as long as reading them.
+ */
+function readColumns(packed: PackedRows) {
+  const rows: Writable<FileRow>[] = []
+  const names: Raw[] = []
+  const directoryIds: number[] = []
+  const ownerIds: number[] = []
+  while (packed.next()) {
+    const bundleNumber = packed.int8()
+    const seq = packed.int4()
+    directoryIds.push(packed.count())
+    names.push(packed.raw())
+    const row: Writable<FileRow> = {
+      bundleNumber,
+      seq,
+      bundleId: '',
+      setId: '',
+      host: '',
+      vaultId: '',
+      archiveId: '',
+      archivedAt: NEVER,
+      path: '' as Raw,
+      uid: 0,
+      gid: 0,
+      uname: '',
+      gname: '',
+      // In the order of the columns: each call reads the next.
+      type: TYPES[packed.int2()] as EntryType,
+      state: STATES[packed.int2()] as EntryState,
+      size: packed.count(),
+      mtimeNs: packed.int8(),
+      ctimeNs: packed.int8(),
+      atimeNs: packed.int8(),
+      dev: packed.unsigned(),
+      ino: packed.unsigned(),
+      nlink: packed.int4(),
+      mode: packed.int2(),
     }
+    ownerIds.push(packed.int4())
+    const sha256 = packed.optionalHex()
+    const offset = packed.optionalCount()
+    const dataBundle = packed.optionalUuid()
+    const link = packed.optionalRaw()
+    const extra = packed.optionalJsonb()
+    if (sha256 !== undefined) row.sha256 = sha256
+    if (offset !== undefined) row.offset = offset
+    if (dataBundle !== undefined) row.dataBundle = dataBundle
+    if (link !== undefined) row.link = link
+    if (extra !== undefined) {
+      const { xattrs, holes } = JSON.parse(extra) as Extra
+      if (xattrs) row.xattrs = xattrs
+      if (holes) row.holes = holes
+      Object.assign(row, timesOf(extra))
+    }
+    rows.push(row)
   }
-  return row
+  return { rows, names, directoryIds, ownerIds }
 }
 
-async function bundleFacts(database: Runs, kept: ReturnType<typeof boundedMap<string, BundleFacts>>, numbers: Set<string>) {
-  const found = new Map<string, BundleFacts>()
-  const unknown: string[] = []
+async function bundleFacts(database: Runs, kept: BoundedMap<number, BundleFacts>, numbers: Set<number>) {
+  const found = new Map<number, BundleFacts>()
+  const unknown: number[] = []
   for (const number of numbers) {
     const known = kept.get(number)
     if (known === undefined) unknown.push(number)
@@ -286,8 +275,8 @@ async function bundleFacts(database: Runs, kept: ReturnType<typeof boundedMap<st
       [unknown],
     )
     for (const { number, ...facts } of rows) {
-      kept.set(String(number), facts)
-      found.set(String(number), facts)
+      kept.set(Number(number), facts)
+      found.set(Number(number), facts)
     }
   }
   return found

@@ -11,8 +11,9 @@ import type { HeldFile, HeldLookup } from './catalog.js'
 import { cleanText } from './clean-text.js'
 import type { Connection, Database } from './database.js'
 import { directoryByPath, toBytes, toRaw } from './directories.js'
-import { STATES, TYPES, timesOf, unsigned, type Writable } from './file-row.js'
+import { STATES, TYPES, timesOf, type Writable } from './file-row.js'
 import { openOwners } from './owners.js'
+import { type PackedRows, queryPacked } from './packed-rows.js'
 import { plannedFromJson, plannedToJson } from './planned-json.js'
 
 type Range = { readonly directory: Raw; readonly first: Raw; readonly last: Raw }
@@ -71,32 +72,13 @@ function newest(stored: readonly Version[], planned: readonly Version[]): HeldFi
 
 /** The inner statements keep their order, so that Postgres walks the index of names once for each range. */
 const STORED_ROWS = `
-  SELECT r.ord, ${toRaw('f.name')}, f.bundle, f.type, f.state, f.size, f.mtime_ns, f.ctime_ns, f.ino, f.mode, f.owner,
-    encode(f.sha256, 'hex'), f.data_offset, f.data_bundle, ${toRaw('f.link')}, f.extra
+  SELECT r.ord, f.bundle, f.name, f.type, f.size, f.mtime_ns, f.ctime_ns, f.ino, f.mode, f.state, f.owner, f.sha256, f.data_offset,
+    f.data_bundle, f.link, f.extra
   FROM unnest($2::text[], $3::text[], $4::text[]) WITH ORDINALITY AS r (directory, first, last, ord)
   CROSS JOIN LATERAL ${directoryByPath('$1', toBytes('r.directory'))}
   CROSS JOIN LATERAL (
     SELECT * FROM file f WHERE f.directory = d.id AND f.name >= ${toBytes('r.first')} AND f.name <= ${toBytes('r.last')} ORDER BY f.name
   ) f`
-
-type HeldTexts = readonly [
-  ord: string,
-  name: Raw,
-  bundle: string,
-  type: string,
-  state: string,
-  size: string,
-  mtime: string,
-  ctime: string,
-  ino: string,
-  mode: string,
-  owner: string,
-  sha256: string | null,
-  offset: string | null,
-  dataBundle: string | null,
-  link: Raw | null,
-  extra: string | null,
-]
 
 async function storedVersions(
   database: Database,
@@ -104,50 +86,83 @@ async function storedVersions(
   place: { host: number; vault: number },
   ranges: readonly Range[],
 ): Promise<Version[][]> {
-  const rows = (await database.texts(
+  const packed = await queryPacked(
+    database,
     STORED_ROWS,
     [place.host, ranges.map((range) => range.directory), ranges.map((range) => range.first), ranges.map((range) => range.last)],
     { name: 'held' },
-  )) as unknown as HeldTexts[]
+  )
+  const { files, ords, numbers, ownerIds } = readColumns(packed)
   const versions: Version[][] = ranges.map(() => [])
-  if (rows.length === 0) return versions
+  if (files.length === 0) return versions
 
+  const dataBundles = new Set(files.flatMap(({ dataBundle }) => dataBundle || []))
   const [bundleOf, ownerOf] = await Promise.all([
-    storedBundles(database, place.vault, new Set(rows.map((row) => row[2])), new Set(rows.flatMap((row) => row[13] ?? []))),
-    owners.factsOf(new Set(rows.map((row) => row[10]))),
+    storedBundles(database, place.vault, new Set(numbers), dataBundles),
+    owners.factsOf(new Set(ownerIds)),
   ])
-  for (const row of rows) {
-    const [ord, name, number, type, state, size, mtime, ctime, ino, mode, owner, sha256, offset, dataBundle, link, extra] = row
-    const bundle = bundleOf.numbers.get(number)
-    if (bundle === undefined) continue
-    if (dataBundle !== null && !bundleOf.ids.has(dataBundle)) continue
-    const times = extra === null ? undefined : timesOf(mtime, ctime, extra)
-    const file: Writable<HeldFile> = {
-      name,
-      type: TYPES[Number(type)] as EntryType,
-      size: Number(size),
-      mtimeNs: times?.mtimeNs ?? BigInt(mtime),
-      ctimeNs: times?.ctimeNs ?? BigInt(ctime),
-      ino: unsigned(ino),
-      mode: Number(mode),
-      uid: ownerOf.get(owner)?.uid ?? 0,
-      gid: ownerOf.get(owner)?.gid ?? 0,
-      state: STATES[Number(state)] as EntryState,
-      bundle: bundle.id,
-      dataBundle: dataBundle ?? bundle.id,
-      setId: bundle.setId,
-      live: false,
-    }
-    if (sha256 !== null) file.sha256 = sha256
-    if (offset !== null) file.offset = Number(offset)
-    if (link !== null) file.link = link
-    versions[Number(ord) - 1]?.push({ file, order: bundle.archivedAt, number: bundle.number })
-  }
+  files.forEach((file, index) => {
+    const bundle = bundleOf.numbers.get(numbers[index] as number)
+    if (bundle === undefined) return
+    if (file.dataBundle !== '' && !bundleOf.ids.has(file.dataBundle)) return
+    const owner = ownerOf.get(ownerIds[index] as number)
+    file.uid = owner?.uid ?? 0
+    file.gid = owner?.gid ?? 0
+    file.bundle = bundle.id
+    if (file.dataBundle === '') file.dataBundle = bundle.id
+    file.setId = bundle.setId
+    versions[(ords[index] as number) - 1]?.push({ file, order: bundle.archivedAt, number: bundle.number })
+  })
   return versions
 }
 
+/** What the columns hold; what they only name (owner, bundle) is filled in afterwards. */
+function readColumns(packed: PackedRows) {
+  const files: Writable<HeldFile>[] = []
+  const ords: number[] = []
+  const numbers: number[] = []
+  const ownerIds: number[] = []
+  while (packed.next()) {
+    ords.push(packed.count())
+    numbers.push(packed.count())
+    const file: Writable<HeldFile> = {
+      bundle: '',
+      dataBundle: '',
+      setId: '',
+      live: false,
+      uid: 0,
+      gid: 0,
+      // In the order of the columns: each call reads the next.
+      name: packed.raw(),
+      type: TYPES[packed.int2()] as EntryType,
+      size: packed.count(),
+      mtimeNs: packed.int8(),
+      ctimeNs: packed.int8(),
+      ino: packed.unsigned(),
+      mode: packed.int2(),
+      state: STATES[packed.int2()] as EntryState,
+    }
+    ownerIds.push(packed.int4())
+    const sha256 = packed.optionalHex()
+    const offset = packed.optionalCount()
+    file.dataBundle = packed.optionalUuid() ?? ''
+    const link = packed.optionalRaw()
+    const extra = packed.optionalJsonb()
+    if (sha256 !== undefined) file.sha256 = sha256
+    if (offset !== undefined) file.offset = offset
+    if (link !== undefined) file.link = link
+    const times = extra === undefined ? undefined : timesOf(extra)
+    if (times) {
+      file.mtimeNs = times.mtimeNs
+      file.ctimeNs = times.ctimeNs
+    }
+    files.push(file)
+  }
+  return { files, ords, numbers, ownerIds }
+}
+
 /** Those of the named bundles that are `stored`, in that vault, at this moment: check may find one missing during a crawl. */
-async function storedBundles(database: Database, vault: number, numbers: ReadonlySet<string>, ids: ReadonlySet<string>) {
+async function storedBundles(database: Database, vault: number, numbers: ReadonlySet<number>, ids: ReadonlySet<string>) {
   const { rows } = await database.query<{ number: bigint; id: string; setId: string; archivedAt: Date; own: boolean }>(
     `SELECT number, id, "set" AS "setId", archived_at AS "archivedAt", TRUE AS own
      FROM bundle WHERE number = ANY($1::bigint[]) AND state = 'stored' AND vault = $3
@@ -159,7 +174,7 @@ async function storedBundles(database: Database, vault: number, numbers: Readonl
     .filter((row) => row.own)
     .map(({ number, id, setId, archivedAt }) => ({ number, id, setId, archivedAt: archivedAt.getTime() }))
   return {
-    numbers: new Map(own.map((bundle) => [String(bundle.number), bundle])),
+    numbers: new Map(own.map((bundle) => [Number(bundle.number), bundle])),
     ids: new Set(rows.map(({ id }) => id)),
   }
 }

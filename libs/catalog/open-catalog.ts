@@ -31,7 +31,7 @@ export async function openCatalog(options: DatabaseOptions): Promise<Catalog> {
       ...bundleVerbs(database, fileRows),
       select: (selection) => select(database, fileRows, selection),
       selectHits: (hits, selection, matches) => selectHits(database, fileRows, hits, selection, matches),
-      directories: (host, paths, asOf) => directoriesOf(database, fileRows, host, paths, asOf),
+      directories: (host, paths, asOf) => directoriesOf(fileRows, host, paths, asOf),
       ...retrievalVerbs(database, fileRows, prisma),
       ...upkeepVerbs(database, fileRows, prisma),
       async close() {

@@ -13,7 +13,7 @@ export interface Owner {
 export interface Owners {
   /** Numbers of owners by `ownerKey`, made where there are none yet. */
   idsOf(owners: ReadonlyMap<string, Owner>): Promise<Map<string, number>>
-  factsOf(ids: Iterable<string>): Promise<Map<string, Owner>>
+  factsOf(ids: Iterable<number>): Promise<Map<number, Owner>>
 }
 
 export const ownerKey = ({ uid, gid, uname, gname }: Owner): string => `${uid}:${gid}:${uname}:${gname}`
@@ -22,7 +22,7 @@ const KEPT = 10_000
 
 export function openOwners(database: Runs): Owners {
   const ids = boundedMap<string, number>(KEPT)
-  const facts = boundedMap<string, Owner>(KEPT)
+  const facts = boundedMap<number, Owner>(KEPT)
 
   return {
     async idsOf(owners) {
@@ -38,8 +38,8 @@ export function openOwners(database: Runs): Owners {
       return found
     },
     async factsOf(wanted) {
-      const found = new Map<string, Owner>()
-      const unknown: string[] = []
+      const found = new Map<number, Owner>()
+      const unknown: number[] = []
       for (const id of wanted) {
         const known = facts.get(id)
         if (known === undefined) unknown.push(id)
@@ -49,8 +49,8 @@ export function openOwners(database: Runs): Owners {
         const rows = await database.texts('SELECT id, uid, gid, uname, gname FROM owner WHERE id = ANY($1::int[])', [unknown])
         for (const [id, uid, gid, uname, gname] of rows as [string, string, string, string, string][]) {
           const owner = { uid: Number(uid), gid: Number(gid), uname, gname }
-          facts.set(id, owner)
-          found.set(id, owner)
+          facts.set(Number(id), owner)
+          found.set(Number(id), owner)
         }
       }
       return found

@@ -83,12 +83,10 @@ export function retrievalVerbs(database: Database, fileRows: FileRows, prisma: P
 
     async itemRows(itemId): Promise<FileRow[]> {
       return fileRows.read(
-        await database.texts(
-          `SELECT ${FILE_COLUMNS} FROM item i, unnest(i.bundles, i.seqs) AS k (bundle, seq)
-           JOIN file f ON f.bundle = k.bundle AND f.seq = k.seq
-           WHERE i.id = $1 ORDER BY f.data_offset NULLS FIRST, f.bundle, f.seq`,
-          [itemId],
-        ),
+        `SELECT ${FILE_COLUMNS} FROM item i, unnest(i.bundles, i.seqs) AS k (bundle, seq)
+         JOIN file f ON f.bundle = k.bundle AND f.seq = k.seq
+         WHERE i.id = $1 ORDER BY f.data_offset NULLS FIRST, f.bundle, f.seq`,
+        [itemId],
       )
     },
 

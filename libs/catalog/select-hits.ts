@@ -28,7 +28,7 @@ export async function* selectHits(
     for (let at = 0; at < page.length; at += HITS_AT_ONCE) {
       const asked = page.slice(at, at + HITS_AT_ONCE)
       const isHit = new Set(asked.map(({ bundleNumber, seq }) => `${bundleNumber}/${seq}`))
-      const rows = (await versionsOf(database, fileRows, asked)).filter(pass)
+      const rows = (await versionsOf(fileRows, asked)).filter(pass)
       await learnSets(database, sets, rows)
       const matching = rows.filter((row) => matches({ path: row.path, set: sets.get(row.setId) as SetWords }))
       const own = (row: FileRow) => isHit.has(`${row.bundleNumber}/${row.seq}`)
@@ -58,23 +58,16 @@ async function newestAtTheirHit(
   return found
 }
 
-async function versionsOf(
-  database: Runs,
-  fileRows: FileRows,
-  hits: readonly { bundleNumber: bigint; seq: number }[],
-): Promise<FileRow[]> {
-  return fileRows.read(
-    await database.texts(
-      `SELECT ${FILE_COLUMNS}
-       FROM (
-         SELECT DISTINCT h.directory, h.name FROM unnest($1::bigint[], $2::int[]) AS u (bundle, seq)
-         JOIN file h ON h.bundle = u.bundle AND h.seq = u.seq
-       ) k
-       JOIN file f ON f.directory = k.directory AND f.name = k.name`,
-      [hits.map((hit) => hit.bundleNumber), hits.map((hit) => hit.seq)],
-    ),
+const versionsOf = (fileRows: FileRows, hits: readonly { bundleNumber: bigint; seq: number }[]): Promise<FileRow[]> =>
+  fileRows.read(
+    `SELECT ${FILE_COLUMNS}
+     FROM (
+       SELECT DISTINCT h.directory, h.name FROM unnest($1::bigint[], $2::int[]) AS u (bundle, seq)
+       JOIN file h ON h.bundle = u.bundle AND h.seq = u.seq
+     ) k
+     JOIN file f ON f.directory = k.directory AND f.name = k.name`,
+    [hits.map((hit) => hit.bundleNumber), hits.map((hit) => hit.seq)],
   )
-}
 
 async function indexedBundles(database: Runs, numbers: ReadonlySet<bigint>): Promise<Set<bigint>> {
   if (numbers.size === 0) return new Set()

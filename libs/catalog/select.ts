@@ -35,9 +35,8 @@ export async function* select(database: Database, fileRows: FileRows, selection:
   const bundles = chosen && chosen.numbers.length <= BUNDLES_NAMED ? chosen.numbers : undefined
 
   for await (const page of ranges) {
-    for await (const texts of namesIn(database, page, bundles, selection.directories === true)) {
-      const rows = (await fileRows.read(texts)).filter(pass)
-      const versions = runsOf(rows, (a, b) => a.path === b.path && a.host === b.host)
+    for await (const rows of namesIn(fileRows, page, bundles, selection.directories === true)) {
+      const versions = runsOf(rows.filter(pass), (a, b) => a.path === b.path && a.host === b.host)
       for (const run of versions) run.sort(newestFirst)
       const found = selection.allVersions ? versions.flat() : versions.map((run) => run[0] as FileRow)
       if (found.length > 0) yield found
@@ -55,12 +54,12 @@ const NAMES = (bundles: string, types: string) => `
 
 /** Pages of rows, each with all versions of its names. */
 async function* namesIn(
-  database: Runs,
+  fileRows: FileRows,
   ranges: readonly Range[],
   bundles: readonly bigint[] | undefined,
-  directories: boolean,
-): AsyncGenerator<(string | null)[][]> {
-  const sql = NAMES(bundles ? 'AND f.bundle = ANY($5::bigint[])' : '', directories ? '' : `AND f.type <> ${DIRECTORY}`)
+  withDirectories: boolean,
+): AsyncGenerator<FileRow[]> {
+  const sql = NAMES(bundles ? 'AND f.bundle = ANY($5::bigint[])' : '', withDirectories ? '' : `AND f.type <> ${DIRECTORY}`)
   let left = [...ranges]
   let limit = ROWS_A_PAGE
   while (left.length > 0) {
@@ -71,15 +70,17 @@ async function* namesIn(
       limit,
       ...(bundles ? [bundles] : []),
     ]
-    const rows = await database.texts(sql, values)
-    if (rows.length < limit) {
+    const { rows, directories } = await fileRows.readPlaced(sql, values)
+    const last = rows.at(-1)
+    if (last === undefined || rows.length < limit) {
       yield rows
       return
     }
     // The last name may have more versions behind the limit: it is read again, as the first of the next page.
-    const [, , directory, name] = rows.at(-1) as [string, string, string, Raw]
+    const directory = String(directories.at(-1))
+    const name = nameOf(last.path)
     let whole = rows.length - 1
-    while (whole > 0 && rows[whole - 1]?.[2] === directory && rows[whole - 1]?.[3] === name) whole--
+    while (whole > 0 && rows[whole - 1]?.path === last.path && rows[whole - 1]?.host === last.host) whole--
     const at = left.findIndex((range) => range.directory === directory)
     left = left.slice(at).map((range, index) => (index === 0 ? { ...range, first: name } : range))
     limit = whole === 0 ? limit * 2 : ROWS_A_PAGE
