@@ -50,7 +50,7 @@ async function archive(context: CommandContext<ArchiveFlags>): Promise<ExitCode>
     vaultId: vault.id,
   }
   const planned = { host: config.host, roots, vaultId: vault.id, options }
-  if (flags.dryRun) return dryRun(context, runtime, planned)
+  if (flags.dryRun) return await dryRun(context, runtime, planned)
 
   if (flags.deleteAfterArchive && !flags.yes) await confirmRemoval(roots.length)
   const ended = await run(context, runtime, request)

@@ -24,9 +24,9 @@ async function find(context: CommandContext<FindFlags>): Promise<ExitCode> {
   // What a crash left between catalog and index is made up for now, so that the search answers what the catalog holds.
   if (request.query !== undefined) await catchUpIndex({ catalog, index }, { signal: context.signal })
   const parts = { ...runtime, catalog, index }
-  if (flags.list) return list(context, parts, request)
-  if (flags.dryRun) return dryRun(context, parts, request)
-  return bringBack(context, parts, request, days, maxCost)
+  if (flags.list) return await list(context, parts, request)
+  if (flags.dryRun) return await dryRun(context, parts, request)
+  return await bringBack(context, parts, request, days, maxCost)
 }
 
 type Parts = Omit<Runtime, 'catalog' | 'index'> & {
