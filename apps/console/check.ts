@@ -1,0 +1,74 @@
+/** `firn check`: does the vault hold what the catalog says, and nothing that nobody knows? */
+import { checkVault } from '#libs/archive/check.js'
+import { EXIT, FirnError } from '#libs/errors/errors.js'
+import { shown } from '#libs/os/raw.js'
+import { type CommandSpec, type CommonFlags, commonOptions } from '#libs/runtime/command.js'
+import { openRuntime } from '#libs/runtime/runtime.js'
+import { plural } from '#libs/runtime/terminal/sizes.js'
+
+interface CheckFlags extends CommonFlags {
+  readonly readData?: boolean
+  readonly subset?: string
+}
+
+export const checkCommand: CommandSpec<CheckFlags> = {
+  name: 'firn check',
+  define: (command) =>
+    commonOptions(command)
+      .description(
+        'Checks every stored bundle against its vault: presence and size, and with --read-data every hash. Deletes nothing.',
+      )
+      .option('--read-data', 'read every byte, and compare the hashes of bundles and files')
+      .option('--subset <n/m>', 'only the n-th of m parts of the bundles'),
+  run: async (context) => {
+    const { flags, reporter, signal } = context
+    const subset = subsetFrom(flags.subset)
+    await using runtime = openRuntime(context)
+    const catalog = await runtime.catalog()
+    let bundles = 0
+    let bytes = 0
+    let wrong = 0
+    for (const { id, url } of await catalog.vaults()) {
+      const vault = await runtime.vaults.open(url)
+      const findings = checkVault({ catalog }, vault, {
+        readData: flags.readData ?? false,
+        ...(subset && { subset }),
+        signal,
+        onBundle: (bundle) => {
+          bundles++
+          bytes += bundle.bytes
+          reporter.progress({ label: 'checking', files: bundles, bytes, note: id })
+        },
+      })
+      for await (const finding of findings) {
+        if (finding.kind !== 'no-manifest') wrong++
+        const bundle = 'bundle' in finding ? finding.bundle : undefined
+        await reporter.result(
+          `${finding.kind}: ${bundle ? `bundle ${bundle.id}: ` : `${'key' in finding ? finding.key : ''}: `}${finding.reason}`,
+        )
+        for (const path of ('files' in finding && finding.files) || []) await reporter.result(`  damaged file: ${shown(path)}`)
+        await reporter.message('problem', {
+          kind: finding.kind,
+          vault: id,
+          bundle_id: bundle?.id,
+          key: 'key' in finding ? finding.key : bundle?.key,
+          reason: finding.reason,
+        })
+      }
+    }
+    const exitCode = wrong === 0 ? EXIT.done : EXIT.failed
+    reporter.note(
+      `checked ${plural(bundles, 'bundle')}${flags.readData ? ', every byte' : ''}: ${wrong === 0 ? 'all is well' : `${plural(wrong, 'thing')} wrong`}`,
+    )
+    await reporter.message('summary', { bundles, bytes, wrong, exit_code: exitCode })
+    return exitCode
+  },
+}
+
+function subsetFrom(text: string | undefined): { n: number; m: number } | undefined {
+  if (text === undefined) return undefined
+  const [, n, m] = (/^([1-9]\d*)\/([1-9]\d*)$/.exec(text) ?? []).map(Number)
+  if (n === undefined || m === undefined || n > m)
+    throw new FirnError('usage', `--subset takes n/m such as 2/7, not ${JSON.stringify(text)}`)
+  return { n, m }
+}

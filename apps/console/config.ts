@@ -1,0 +1,24 @@
+/** `firn config [--origin]`: the settings in force, and where each came from. */
+import { EXIT } from '#libs/errors/errors.js'
+import { type CommandSpec, type CommonFlags, commonOptions } from '#libs/runtime/command.js'
+import { redacted, SETTING_KEYS, variableOf } from '#libs/runtime/config.js'
+
+interface ConfigFlags extends CommonFlags {
+  readonly origin?: boolean
+}
+
+export const configCommand: CommandSpec<ConfigFlags> = {
+  name: 'firn config',
+  define: (command) =>
+    commonOptions(command)
+      .description('Prints the settings in force. Passwords are not shown.')
+      .option('--origin', 'and where each one came from'),
+  run: async ({ flags, config, origins, reporter }) => {
+    for (const key of SETTING_KEYS) {
+      const value = typeof config[key] === 'string' ? redacted(config[key]) : config[key]
+      await reporter.result(`${variableOf(key)}=${value}${flags.origin ? `\t${origins[key]}` : ''}`)
+      await reporter.message('status', { setting: variableOf(key), value, ...(flags.origin && { origin: origins[key] }) })
+    }
+    return EXIT.done
+  },
+}

@@ -1,0 +1,53 @@
+/** `firn doctor`: is everything there that Firn needs, here and now? */
+import { statfs } from 'node:fs/promises'
+import { EXIT } from '#libs/errors/errors.js'
+import { libcNotice } from '#libs/os/libc.js'
+import { type CommandSpec, type CommonFlags, commonOptions } from '#libs/runtime/command.js'
+import { openRuntime } from '#libs/runtime/runtime.js'
+import { formatBytes, plural } from '#libs/runtime/terminal/sizes.js'
+
+export const doctorCommand: CommandSpec<CommonFlags> = {
+  name: 'firn doctor',
+  define: (command) =>
+    commonOptions(command).description('Looks whether database, queue, index and vault are there and can be used.'),
+  run: async (context) => {
+    const { config, reporter, signal } = context
+    await using runtime = openRuntime(context)
+    let failed = 0
+    const look = async (what: string, at: () => Promise<string> | string) => {
+      const outcome = await Promise.resolve()
+        .then(at)
+        .then(
+          (text) => ({ ok: true, text }),
+          (error: unknown) => ({ ok: false, text: error instanceof Error ? error.message : String(error) }),
+        )
+      if (!outcome.ok) failed++
+      await reporter.result(`${outcome.ok ? 'ok    ' : 'FAILED'}  ${what}: ${outcome.text}`)
+      await reporter.message('status', { check: what, ok: outcome.ok, detail: outcome.text })
+    }
+    await look('node', () => `${process.version} on ${process.platform} ${process.arch}`)
+    await look('system calls', () => libcNotice() ?? 'times in nanoseconds, xattrs, holes and locks are available')
+    await look('home', async () => {
+      const { bavail, bsize } = await statfs(config.home)
+      return `${config.home}, ${formatBytes(bavail * bsize)} free`
+    })
+    await look('catalog', async () => {
+      const totals = await (await runtime.catalog()).totals()
+      return `${runtime.embedded ? 'embedded' : 'a database of its own'}, ${plural(totals.files, 'file')} in ${plural(totals.bundles, 'bundle')}, ${formatBytes(totals.databaseBytes)}`
+    })
+    await look('queue', async () => `${plural(await (await runtime.queue()).pending('store-bundle'), 'bundle')} waiting`)
+    await look('search index', async () => {
+      await runtime.index()
+      const waiting = (await (await runtime.catalog()).unindexedBundles(1_000)).length
+      return waiting === 0 ? 'up to date' : `${plural(waiting, 'bundle')} not indexed yet`
+    })
+    await look('vault', async () => {
+      const vault = await runtime.vaults.open(config.vaultUrl)
+      await vault.prepare({ signal })
+      return `${vault.id} can be written`
+    })
+    const exitCode = failed === 0 ? EXIT.done : EXIT.failed
+    await reporter.message('summary', { failed, exit_code: exitCode })
+    return exitCode
+  },
+}

@@ -1,0 +1,57 @@
+/** `firn rebuild-catalog --from <vault url>`: the catalog again, from the manifests alone. */
+import { catchUpIndex } from '#libs/archive/index-bundle.js'
+import { claimVault, ownerOf } from '#libs/archive/own-vault.js'
+import { rebuildCatalog } from '#libs/archive/rebuild-catalog.js'
+import { EXIT } from '#libs/errors/errors.js'
+import { type CommandSpec, type CommonFlags, commonOptions } from '#libs/runtime/command.js'
+import { loadConfig } from '#libs/runtime/config.js'
+import { openRuntime } from '#libs/runtime/runtime.js'
+import { plural } from '#libs/runtime/terminal/sizes.js'
+
+interface RebuildFlags extends CommonFlags {
+  readonly from: string
+  readonly takeOver?: boolean
+}
+
+export const rebuildCatalogCommand: CommandSpec<RebuildFlags> = {
+  name: 'firn rebuild-catalog',
+  define: (command) =>
+    commonOptions(command)
+      .description(
+        'Adopts every bundle of a vault that the catalog does not know, from its manifests alone; also into a catalog that is not empty. Retrievals, problems and sets without a bundle cannot be rebuilt.',
+      )
+      .requiredOption('--from <vault url>', 'the vault, such as local:/srv/vault')
+      .option('--take-over', 'this catalog writes the vault from now on'),
+  run: async (context) => {
+    const { flags, reporter, signal } = context
+    // Made absolute in the same way as FIRN_VAULT_URL.
+    const url = loadConfig({ flags: { vaultUrl: { flag: '--from', value: flags.from } }, env: {} }).config.vaultUrl
+    await using runtime = openRuntime(context)
+    const vault = await runtime.vaults.open(url)
+    const [catalog, index] = await Promise.all([runtime.catalog(), runtime.index()])
+    if (flags.takeOver) await claimVault(vault, catalog.catalogId, { takeOver: true, signal })
+    let bundles = 0
+    let files = 0
+    const rebuilt = await rebuildCatalog({ catalog }, vault, url, {
+      signal,
+      onAdopted: (_names, entries) => {
+        bundles++
+        files += entries
+        reporter.progress({ label: 'rebuilding', files, bytes: 0, note: plural(bundles, 'bundle') })
+      },
+      onTrouble: (key, reason) => reporter.warn(`${key}: ${reason}`),
+    })
+    await catchUpIndex({ catalog, index }, { signal })
+    await index.settle({ signal })
+    const owner = await ownerOf(vault, { signal })
+    if (owner !== undefined && owner !== catalog.catalogId) {
+      reporter.note('another catalog writes this vault; this one only reads it, until rebuild-catalog --take-over')
+    }
+    const exitCode = rebuilt.failed > 0 ? EXIT.failed : EXIT.done
+    reporter.note(
+      `adopted ${plural(rebuilt.adopted, 'bundle')} with ${plural(files, 'entry', 'entries')}; ${rebuilt.known} known already${rebuilt.failed > 0 ? `; ${plural(rebuilt.failed, 'bundle')} could not be read` : ''}. Retrievals, problems and sets without a bundle cannot be rebuilt.`,
+    )
+    await reporter.message('summary', { ...rebuilt, exit_code: exitCode })
+    return exitCode
+  },
+}
