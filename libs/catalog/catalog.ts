@@ -211,7 +211,7 @@ export interface BundleVerbs {
   releaseBundle(id: string, attempt: number): Promise<void>
   /** `failed`, with the reason. Its files are found again by the next crawl. */
   failBundle(id: string, attempt: number, reason: string): Promise<void>
-  /** Bundles `planned` or with a dead lease whose job may be lost, oldest first; `olderThanMs` since their last change. */
+  /** Bundles `planned` or with a dead lease whose job may be lost, oldest first; `olderThanMs` since their last change. 5,000 at most. */
   strandedBundles(olderThanMs: number, isGone: (owner: string) => boolean): Promise<string[]>
   /** Stored bundles that are not indexed. */
   unindexedBundles(limit: number): Promise<string[]>
@@ -256,7 +256,8 @@ export interface Selection {
 
 export interface FindVerbs {
   /**
-   * Pages of the rows that match, of each (host, path) the newest unless `allVersions`; ordered by host and path.
+   * Pages of the rows that match, of each (host, path) the newest unless `allVersions` (then newest first); by host, then by the outermost
+   * of the asked paths, then by directory and name in byte order, so a directory comes before what is in it.
    * Only bundles `stored` (also missing or damaged ones: their files are listed, and fail when they are fetched).
    */
   select(selection: Selection): AsyncIterable<readonly FileRow[]>
@@ -335,7 +336,7 @@ export interface RetrievalVerbs {
   setLayout(retrievalId: string, layout: Layout, host: string | undefined): Promise<void>
   /** The retrieval of the same request that is not over, if there is one. */
   openRetrieval(request: RetrievalRequest): Promise<RetrievalRow | undefined>
-  /** Groups the rows by the bundle that holds their bytes, out of memory, in one transaction. */
+  /** Groups the rows by the bundle that holds their bytes, out of memory, in one transaction. One of no rows is `done` at once. */
   createRetrieval(request: RetrievalRequest, rows: AsyncIterable<readonly FileRow[]>): Promise<RetrievalRow>
   retrieval(id: string): Promise<RetrievalRow | undefined>
   retrievals(filter?: { limit?: number; open?: boolean }): Promise<RetrievalRow[]>

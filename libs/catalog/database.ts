@@ -69,6 +69,11 @@ export function openDatabase({ url, poolSize = 10, applicationName = 'firn' }: D
       for (let attempt = 0; ; attempt++) {
         const client = await pool.connect().catch(rethrow)
         let broken = false
+        // The pool listens to idle connections only; one in use that breaks between two statements would end the process.
+        const breaks = () => {
+          broken = true
+        }
+        client.on('error', breaks)
         try {
           await client.query('BEGIN')
           const result = await work({ ...runsOn(client), copy: copyOn(client) })
@@ -81,6 +86,7 @@ export function openDatabase({ url, poolSize = 10, applicationName = 'firn' }: D
           if (attempt < RETRIES && isVictim(error)) continue
           throw asFirnError(error)
         } finally {
+          client.off('error', breaks)
           client.release(broken)
         }
       }
