@@ -1,4 +1,5 @@
 /** Jobs in Postgres: BullMQ's own backend for it, in the schema `bullmq` of the catalog's database or of another. */
+import { setTimeout as delay } from 'node:timers/promises'
 import {
   assertSchemaCompatibility,
   createPostgresBackend,
@@ -32,6 +33,9 @@ const SCHEMA = 'bullmq'
 /** BullMQ writes down every step of every job for whoever listens. Nobody does; its default is 10,000. */
 const KEPT_EVENTS = 100
 
+/** How long a close waits for the server's side of it. */
+const GOODBYE_MS = 2_000
+
 /** Locks are times by the clocks of the workers: one that is ahead would take the healthy jobs of others. */
 const CLOCK_LEEWAY_MS = 1_000
 
@@ -48,6 +52,7 @@ export async function openPostgresQueue(options: PostgresQueueOptions): Promise<
   })
   pool.on('error', onError)
   pool.setMaxListeners(0) // every queue and worker adds one of its own
+  const ended = endOf(pool)
 
   // A pool is what BullMQ asks for; its own picture of one lacks the overloads of the real type.
   const connection = pool as unknown as PostgresConnectionOptions
@@ -55,7 +60,7 @@ export async function openPostgresQueue(options: PostgresQueueOptions): Promise<
   try {
     await prepare(pool)
   } catch (error) {
-    await pool.end()
+    await ended()
     throw error
   }
 
@@ -91,7 +96,7 @@ export async function openPostgresQueue(options: PostgresQueueOptions): Promise<
       return worker
     },
 
-    close: () => pool.end(),
+    close: ended,
   })
 }
 
@@ -151,6 +156,24 @@ function withSearchPath(url: string): pg.PoolConfig {
   const own = parsed.searchParams.get('options')
   parsed.searchParams.delete('options')
   return { connectionString: parsed.href, options: `${own ? `${own} ` : ''}-c search_path=${SCHEMA}` }
+}
+
+/**
+ * Ends the pool, and waits until the server has let every connection go. `pool.end` alone is back as soon as it has said goodbye:
+ * whoever then stops the server or drops the database cuts connections that are still there, and hears of it as an error.
+ */
+function endOf(pool: pg.Pool): () => Promise<void> {
+  const open = new Set<pg.PoolClient>()
+  pool.on('connect', (client) => open.add(client))
+  pool.on('remove', (client) => open.delete(client))
+  return async () => {
+    const removed = new Promise<void>((resolve) => {
+      pool.on('remove', () => open.size === 0 && resolve())
+    })
+    await pool.end()
+    // A server that cannot be reached any more says nothing: then nobody waits for it for long.
+    if (open.size > 0) await Promise.race([removed, delay(GOODBYE_MS, undefined, { ref: false })])
+  }
 }
 
 /** One lost connection is told by the pool and again by each queue and worker on it. */
