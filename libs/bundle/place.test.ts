@@ -15,8 +15,7 @@ import {
 import { join } from 'node:path'
 import { describe, expect, test } from '@jest/globals'
 import { getXattr, setXattr } from '#libs/os/libc.js'
-import type { Raw } from '#libs/os/raw.js'
-import { rawToBytes } from '#libs/os/raw.js'
+import { type Raw, rawToBytes } from '#libs/os/raw.js'
 import type { Entry } from './entry.js'
 import { collect, raw, restore, scratch, snapshot, tarOf, told } from './place/test-tar.js'
 import { openPlacer, type PlaceOptions } from './place.js'
@@ -353,7 +352,7 @@ describe('what stands in the way', () => {
     const exists = 'exists already; --overwrite replaces it'
     expect(told(await restore(at.path, tar))).toEqual([
       `failed d/astray: ${exists}`,
-      `failed d/dir: ${exists}`,
+      'failed d/dir: a directory stands in its place',
       `failed d/other: ${exists}`,
       `failed d/touched: ${exists}`,
       'present d/link',
@@ -458,7 +457,7 @@ describe('what stands in the way', () => {
     ])
     const placer = await open(join(at.path, 'out'))
     expect(told(await collect(placer.place(tar.entries, tar.read)))).toEqual([
-      'failed d: exists already; --overwrite replaces it',
+      'failed d: a directory stands in its place',
       'placed d/f',
     ])
     await placer.close()
@@ -554,6 +553,7 @@ describe('interruptions', () => {
     })
     await second.close()
     expect(asked).toEqual(['a/torn rec', 'a/b', 'a'])
+    // What a crash tore off names nothing that bears our mark.
     expect(statSync(join(at.path, 'a')).mode & 0o7777).toBe(0o750)
     expect(statSync(join(at.path, 'a/b')).mode & 0o7777).toBe(0o500)
     expect(readdirSync(at.path).sort()).toEqual(['a', 'z'])

@@ -1,23 +1,20 @@
 /** The end of a retrieval: the directories that it created get what the catalog says of them. */
 import { closeSync, constants, fstatSync, openSync } from 'node:fs'
 import { joinRaw, nameOf, type Raw, rawToBytes } from '#libs/os/raw.js'
-import { directoryAt, whyNotAt } from './at.js'
+import { directoryAt } from './at.js'
 import { type Chain, isUnderConstruction } from './chain.js'
 import type { Dress, Dresser } from './dress.js'
 import { failureOf, Obstacle } from './obstacle.js'
-import type { Target } from './target.js'
 
 /** The mode of a parent that was not archived. */
 const UNKNOWN_MODE = 0o700
 
 /** What could not be done, in words. `dress` undefined: it keeps our ownership, and its times are those of now. */
 export function finishDirectory(
-  { target, chain, dresser }: { target: Target; chain: Chain; dresser: Dresser },
+  { chain, dresser }: { chain: Chain; dresser: Dresser },
   at: Raw,
   dress: Dress | undefined,
 ): string | undefined {
-  // The journal is ours, but a crash may have torn a record.
-  if (whyNotAt(at, target.path) !== undefined) return undefined
   try {
     // Only the parents: their last look must not be taken for one after this directory has changed hands.
     const path = joinRaw(chain.enter(directoryAt(at), { make: false }), nameOf(`/${at}` as Raw))

@@ -58,8 +58,9 @@ function newest(fd: number): { ats: Raw[]; start: number } | undefined {
     read += more
   }
   const text = block.toString('latin1', 0, read)
-  // A block that begins inside a record leaves that one to the next block; without any record boundary it is not a journal of ours.
-  const begin = from === 0 ? 0 : text.indexOf('\0') + 1
+  // A block that begins inside a record leaves that one to the next block. One record that fills it is damage, and goes as a whole.
+  const boundary = from === 0 ? 0 : text.indexOf('\0') + 1
+  const begin = boundary === text.length ? 0 : boundary
   const records = text.slice(begin).split('\0')
   if (records.at(-1) === '') records.pop()
   const kept = records.slice(-MOST_RECORDS)

@@ -3,7 +3,7 @@
  * an error of one entry is its outcome and nobody else's.
  */
 import { createHash, hash } from 'node:crypto'
-import { lstatSync, symlinkSync } from 'node:fs'
+import { chmodSync, lstatSync, symlinkSync } from 'node:fs'
 import { errnoOf } from '#libs/errors/errors.js'
 import { joinRaw, nameOf, parentOf, type Raw, rawToBytes } from '#libs/os/raw.js'
 import { directoryAt } from './at.js'
@@ -49,6 +49,7 @@ export interface RestorerParts {
 
 export const WRONG_BYTES = 'its bytes do not match their SHA-256'
 const EXISTS = 'exists already; --overwrite replaces it'
+const DIRECTORY = 'a directory stands in its place'
 
 export function openRestorer({ chain, staging, dresser, overwrite, tick }: RestorerParts): Restorer {
   /** Copies what is being placed, where it can be neither linked nor moved. */
@@ -78,11 +79,10 @@ export function openRestorer({ chain, staging, dresser, overwrite, tick }: Resto
   function copyFile(from: Raw, to: Raw, inode: Inode): string | undefined {
     const file = createStagedFile(to, inode.holes)
     try {
-      const take = (bytes: Uint8Array) => {
+      readOwn(from, (bytes) => {
         tick()
         file.write(bytes)
-      }
-      readWhole(from, { take })
+      })
       return dress(file, to, inode)
     } catch (error) {
       removeIfThere(to)
@@ -106,7 +106,7 @@ export function openRestorer({ chain, staging, dresser, overwrite, tick }: Resto
           const last = existing === undefined && number === names.length - 1
           const isPlaced = put(existing ?? staged, place, last)
           isGone = isPlaced && last
-          if (!isPlaced && !isSame(piece, place, staged)) throw new Obstacle(EXISTS)
+          if (!isPlaced && !isSame(piece, place, staged)) throw standing(place)
           const told = notice ?? (linksWereCopied && names.length > 1 ? 'its hard links became files of their own' : undefined)
           return { index: name.index, outcome: isPlaced ? 'placed' : 'present', ...noticed(told) }
         } catch (error) {
@@ -134,7 +134,11 @@ export function openRestorer({ chain, staging, dresser, overwrite, tick }: Resto
   /** Compared with the staged file's time: so a file system with coarser times is no difference. */
   function isSame({ size, sha256 }: Piece, place: Raw, staged: Raw): boolean {
     const { mtimeNs } = lstatSync(rawToBytes(staged), { bigint: true })
-    return isSameFile(place, { size, mtimeNs, sha256 }, tick)
+    try {
+      return isSameFile(place, { size, mtimeNs, sha256 }, tick)
+    } catch (error) {
+      throw errnoOf(error) === 'EACCES' ? new Obstacle('exists already, and cannot be read to compare it') : error
+    }
   }
 
   function stageWhole(piece: Piece, inode: Inode, bytes: Uint8Array): Outcome[] {
@@ -171,7 +175,7 @@ export function openRestorer({ chain, staging, dresser, overwrite, tick }: Resto
         if (overwrite) return { index, outcome: 'placed', ...noticed(replaceBySymlink(symlink, place)) }
         if (tryMakeSymlink(link, place)) return { index, outcome: 'placed', ...noticed(dressSymlink(place, symlink)) }
         if (isSameSymlink(place, link)) return { index, outcome: 'present' }
-        throw new Obstacle(EXISTS)
+        throw standing(place)
       } catch (error) {
         return failed(symlink, error)
       }
@@ -184,7 +188,7 @@ export function openRestorer({ chain, staging, dresser, overwrite, tick }: Resto
           const place = placeOf(name, { make: false })
           const found = lstatSync(rawToBytes(place), { throwIfNoEntry: false })
           if (found === undefined) return []
-          if (!found.isFile() || found.size !== size) outcomes.push(failed(name, new Obstacle(EXISTS)))
+          if (!found.isFile() || found.size !== size) outcomes.push(failed(name, standing(place)))
           else if (isSameFile(place, { size, mtimeNs: dress.mtimeNs, sha256 }, tick))
             outcomes.push({ index: name.index, outcome: 'present' })
           else return []
@@ -292,6 +296,25 @@ function tryMakeSymlink(link: Raw, place: Raw): boolean {
   } catch (error) {
     if (errnoOf(error) === 'EEXIST') return false
     throw error
+  }
+}
+
+const standing = (place: Raw): Obstacle => new Obstacle(lstatSync(rawToBytes(place)).isDirectory() ? DIRECTORY : EXISTS)
+
+/** Reads a file of ours also where its mode, which it has already, keeps even us from it. */
+function readOwn(path: Raw, take: (bytes: Uint8Array) => void): void {
+  try {
+    readWhole(path, { take })
+    return
+  } catch (error) {
+    if (errnoOf(error) !== 'EACCES') throw error
+  }
+  const { mode } = lstatSync(rawToBytes(path))
+  chmodSync(rawToBytes(path), 0o600)
+  try {
+    readWhole(path, { take })
+  } finally {
+    chmodSync(rawToBytes(path), mode & 0o7777)
   }
 }
 

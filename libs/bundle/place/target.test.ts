@@ -116,6 +116,25 @@ asRoot('an ordinary user restores what he may: his own bits and groups, and nobo
   })
 })
 
+asRoot('an ordinary user restores files that their mode keeps even him from', () => {
+  using build = buildForUsers()
+  using at = scratch('/tmp')
+  chmodSync(at.path, 0o1777)
+  const body = `
+    const { tarOf, restore, told, raw } = testTar
+    const tar = tarOf([{ at: 'one', bytes: Buffer.alloc(2_500_000, 5), mode: 0 }])
+    tar.entries.push({ ...tar.entries[0], at: 'two', mode: 0o200 }, { ...tar.entries[0], at: 'three', mode: 0o444 })
+    const target = ${JSON.stringify(at.path)} + '/new'
+    const first = told(await restore(target, tar))
+    say({ first, again: told(await restore(target, tar)), modes: ['one', 'two', 'three'].map((name) => fs.statSync(target + '/' + name).mode & 0o7777) })`
+  const why = 'exists already, and cannot be read to compare it'
+  expect(build.run({ uid: OTHER, gid: OTHER }, body)).toEqual({
+    first: ['placed one', 'placed three', 'placed two'],
+    again: [`failed one: ${why}`, `failed two: ${why}`, 'present three'],
+    modes: [0, 0o200, 0o444],
+  })
+})
+
 asRoot('an ordinary user is kept from what belongs to others', () => {
   using build = buildForUsers()
   using at = scratch('/tmp')

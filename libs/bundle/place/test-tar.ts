@@ -3,8 +3,8 @@ import { createHash } from 'node:crypto'
 import { chmodSync, lstatSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { Entry } from '#libs/bundle/entry.js'
 import { type Raw, rawFromBytes, rawFromText } from '#libs/os/raw.js'
+import type { Entry } from '../entry.js'
 import { openPlacer, type PlaceEntry, type PlaceOptions, type PlaceResult, type ReadRange } from '../place.js'
 
 export const raw = (text: string): Raw => rawFromText(text)

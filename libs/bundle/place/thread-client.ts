@@ -39,7 +39,9 @@ export async function startThread(data: Omit<ThreadData, 'stop'>): Promise<Threa
     if (reply) asker?.resolve(reply)
     else asker?.reject(error)
   })
-  worker.on('error', (error) => end(new FirnError('failed', 'The thread that places files broke off.', { cause: error })))
+  worker.on('error', (error) =>
+    end(new FirnError('failed', `The thread that places files broke off: ${error.message}.`, { cause: error })),
+  )
   worker.on('exit', () => end(new FirnError('failed', 'The thread that places files has ended.')))
   worker.unref()
 

@@ -3,6 +3,7 @@
  * the main thread only fetches bytes. It handles one message after the other, so nothing here runs at the same time as anything else.
  */
 import { parentPort, workerData } from 'node:worker_threads'
+import { whyNotAt } from './at.js'
 import { openChain } from './chain.js'
 import { openDresser } from './dress.js'
 import { finishDirectory } from './finish.js'
@@ -53,12 +54,14 @@ function handle(request: Request): Reply {
       jobs.delete(request.job)
       return {}
     case 'unfinished': {
-      const unfinished = journal.newest()
-      return unfinished ? { unfinished } : {}
+      const newest = journal.newest()
+      if (newest === undefined) return {}
+      // The journal is ours, but a crash may have torn a record.
+      return { unfinished: { ...newest, ats: newest.ats.filter((at) => whyNotAt(at, data.target.path) === undefined) } }
     }
     case 'finish': {
       const notices = request.directories.flatMap(({ at, dress }) => {
-        const notice = finishDirectory({ target: data.target, chain, dresser }, at, dress)
+        const notice = finishDirectory({ chain, dresser }, at, dress)
         return notice === undefined ? [] : [{ at, notice }]
       })
       journal.truncate(request.start)
