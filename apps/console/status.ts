@@ -55,7 +55,7 @@ async function showSet({ reporter }: CommandContext<CommonFlags>, set: SetRow): 
   const { counts } = set
   const parts = [
     `${formatCount(counts.archived)} of ${plural(counts.found - counts.unchanged, 'file')} archived`,
-    `${plural(counts.bundles, 'bundle')}, ${formatBytes(counts.bytes)}`,
+    `${plural(counts.bundlesStored, 'bundle')}, ${formatBytes(counts.bytes)}`,
     ...(counts.unchanged > 0 ? [`${formatCount(counts.unchanged)} unchanged`] : []),
     ...(counts.skipped > 0 ? [`${formatCount(counts.skipped)} skipped`] : []),
     ...(counts.failed > 0 ? [`${formatCount(counts.failed)} failed`] : []),
@@ -80,7 +80,7 @@ async function showSet({ reporter }: CommandContext<CommonFlags>, set: SetRow): 
     files_skipped: counts.skipped,
     files_failed: counts.failed,
     files_changed: counts.changed,
-    bundles: counts.bundles,
+    bundles: counts.bundlesStored,
     bundles_failed: counts.bundlesFailed,
     bytes: counts.bytes,
     bytes_planned: counts.plannedBytes,

@@ -142,7 +142,7 @@ async function summarise(context: CommandContext<ArchiveFlags>, set: SetRow, sec
     files_unchanged: counts.unchanged,
     files_skipped: counts.skipped,
     files_failed: counts.failed,
-    bundles: counts.bundles,
+    bundles: counts.bundlesStored,
     bytes: counts.bytes,
     seconds: Math.round(seconds * 1000) / 1000,
     exit_code: exitCode,
@@ -154,7 +154,7 @@ async function summarise(context: CommandContext<ArchiveFlags>, set: SetRow, sec
     return EXIT.done
   }
   const parts = [
-    `archived ${plural(counts.archived, 'file')}, ${formatBytes(counts.bytes)}, in ${plural(counts.bundles, 'bundle')} in ${formatDuration(seconds)}`,
+    `archived ${plural(counts.archived, 'file')}, ${formatBytes(counts.bytes)}, in ${plural(counts.bundlesStored, 'bundle')} in ${formatDuration(seconds)}`,
     ...(counts.unchanged > 0 ? [`${plural(counts.unchanged, 'file')} unchanged`] : []),
     ...(counts.skipped > 0 ? [`${plural(counts.skipped, 'special file')} skipped`] : []),
     ...(counts.failed > 0 ? [`${plural(counts.failed, 'file')} unreadable or vanished`] : []),

@@ -82,4 +82,5 @@ async function watch(
   return { item, ready: false, ...(readyAt && { readyAt }) }
 }
 
-export const sentence = (error: unknown): string => (error instanceof Error ? error.message : String(error))
+/** What an error says, to be part of a longer sentence. */
+export const sentence = (error: unknown): string => (error instanceof Error ? error.message : String(error)).replace(/\.$/, '')

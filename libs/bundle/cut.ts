@@ -36,7 +36,10 @@ export function createCutter({ maxFiles, maxBytes }: CutLimits): Cutter {
   }
   const put = (entries: readonly PlannedEntry[], files: number, bytes: number): Cut[] => {
     if (files > maxFiles || bytes > maxBytes || entries.length > maxEntries) {
-      return [...close(), { entries: [...entries], files, bytes }]
+      // Directories that wait for their first file go with it.
+      const cuts = open.files === 0 ? [] : close()
+      open = { entries: [...open.entries, ...entries], files, bytes }
+      return [...cuts, ...close()]
     }
     const full =
       open.files + files > maxFiles || open.bytes + bytes > maxBytes || open.entries.length + entries.length > maxEntries
