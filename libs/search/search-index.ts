@@ -17,6 +17,9 @@ export interface SearchIndex {
   /** The files (not the directories) of one stored bundle. */
   addBundle(bundle: IndexedBundle, options?: CallOptions): Promise<void>
 
+  /** The same for many at once, all or none: faster where thousands are to be added. All of them are held in memory. */
+  addBundles(bundles: readonly IndexedBundle[], options?: CallOptions): Promise<void>
+
   /** Forgets bundles (found missing, or to be indexed anew). */
   removeBundles(numbers: readonly bigint[], options?: CallOptions): Promise<void>
 

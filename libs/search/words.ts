@@ -70,7 +70,7 @@ function split(text: string, atCase: boolean): string[] {
     let last = SEPARATOR
     let lastAt = at
     let beforeLast = SEPARATOR
-    cuts.length = 0
+    let count = 0
     while (at < length) {
       let code = source.charCodeAt(at)
       if (code >= 0xd800 && code < 0xe000) code = source.codePointAt(at) as number
@@ -80,11 +80,11 @@ function split(text: string, atCase: boolean): string[] {
       if (kind !== JOINS) {
         if (kind === UPPER && !atCase) kind = LOWER
         if (kind === last) {
-          if (kind === ALONE) cuts.push(at)
+          if (kind === ALONE) cuts[count++] = at
         } else {
           if (last !== SEPARATOR) {
-            if (last !== UPPER || kind !== LOWER) cuts.push(at)
-            else if (beforeLast === UPPER) cuts.push(lastAt)
+            if (last !== UPPER || kind !== LOWER) cuts[count++] = at
+            else if (beforeLast === UPPER) cuts[count++] = lastAt
           }
           if (kind === DIGIT) digitGroups++
         }
@@ -105,9 +105,10 @@ function split(text: string, atCase: boolean): string[] {
       }
     }
     let from = start
-    for (const cut of cuts) {
-      push(words, word(from, cut))
-      from = cut
+    for (let i = 0; i < count; i++) {
+      const to = cuts[i] as number
+      push(words, word(from, to))
+      from = to
     }
     push(words, word(from, end))
   }

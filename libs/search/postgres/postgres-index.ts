@@ -1,0 +1,94 @@
+/**
+ * The search index in Postgres: runs of neighbouring files under a GIN index of word hashes, and every hit compared with its text.
+ * `run.ts` says what is stored, `find-runs.ts` how it is searched, `schema.ts` where.
+ */
+import type { IndexedBundle, SearchIndex } from '../search-index.js'
+import { copyRuns } from './copy-runs.js'
+import { findRuns } from './find-runs.js'
+import { openPool } from './pool.js'
+import { recheckFor } from './recheck.js'
+import { bundleOf, firstRunOf, runsOf } from './run.js'
+import { makeTables } from './schema.js'
+import { askSets, putSet } from './sets.js'
+
+export interface PostgresIndexOptions {
+  /** `postgresql://...`; a socket directory as `?host=`, percent-encoded. */
+  readonly url: string
+  /** Connections at most. Default 4. */
+  readonly poolSize?: number
+}
+
+/** Runs that are read and compared at once: few for the first hits, then more. */
+const FIRST_RUNS = 16
+const MOST_RUNS = 256
+
+export async function openPostgresIndex({ url, poolSize = 4 }: PostgresIndexOptions): Promise<SearchIndex> {
+  const pool = openPool(url, poolSize)
+  try {
+    await makeTables(pool)
+  } catch (error) {
+    await pool.close()
+    throw error
+  }
+
+  async function addBundles(bundles: readonly IndexedBundle[], signal: AbortSignal | undefined): Promise<void> {
+    signal?.throwIfAborted()
+    const runs = bundles.flatMap(runsOf)
+    const firsts = bundles.map(({ number }) => firstRunOf(number))
+    await pool.transaction(async (client) => {
+      await client.query(FORGET, [firsts, bundles.map(({ number }) => firstRunOf(number + 1n))])
+      await copyRuns(client, runs)
+      signal?.throwIfAborted()
+    })
+  }
+
+  return {
+    async putSet(set, { signal } = {}) {
+      signal?.throwIfAborted()
+      await putSet(pool, set)
+    },
+    addBundle: (bundle, { signal } = {}) => addBundles([bundle], signal),
+    addBundles: (bundles, { signal } = {}) => addBundles(bundles, signal),
+    async removeBundles(numbers, { signal } = {}) {
+      signal?.throwIfAborted()
+      await pool.texts(FORGET, [numbers.map(firstRunOf), numbers.map((number) => firstRunOf(number + 1n))])
+    },
+    async *search(query, options = {}) {
+      options.signal?.throwIfAborted()
+      const sets = await askSets(pool, query)
+      const recheck = recheckFor(query, sets)
+      let atOnce = FIRST_RUNS
+      for await (const ids of findRuns(pool, query, sets, options)) {
+        for (let at = 0; at < ids.length; ) {
+          options.signal?.throwIfAborted()
+          const asked = ids.slice(at, at + atOnce)
+          at += atOnce
+          atOnce = Math.min(atOnce * 4, MOST_RUNS)
+          const rows = await pool.texts(
+            'SELECT id, set_id, files FROM firn_search.run WHERE id = ANY($1::int8[]) ORDER BY id DESC',
+            [asked],
+          )
+          const hits = rows.flatMap(([id, setId, files]) => {
+            const bundleNumber = bundleOf(BigInt(id as string))
+            const bytes = Buffer.from((files as string).slice(2), 'hex') // after `\x`
+            return recheck(setId as string, bytes).map((seq) => ({ bundleNumber, seq }))
+          })
+          if (hits.length > 0) yield hits
+        }
+      }
+    },
+    async clear({ signal } = {}) {
+      signal?.throwIfAborted()
+      await pool.texts('TRUNCATE firn_search.run, firn_search."set"')
+    },
+    async settle({ signal } = {}) {
+      signal?.throwIfAborted()
+      await pool.texts("SELECT gin_clean_pending_list('firn_search.run_w')")
+    },
+    close: () => pool.close(),
+  }
+}
+
+const FORGET = `
+  DELETE FROM firn_search.run USING unnest($1::int8[], $2::int8[]) AS bundle (first, after)
+  WHERE run.id >= bundle.first AND run.id < bundle.after`

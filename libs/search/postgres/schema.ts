@@ -1,0 +1,62 @@
+/**
+ * The tables of the Postgres index. They are not Prisma's, and no migration knows them: the index is a cache beside the catalog, in a
+ * schema of its own, that may be dropped at any time and lie in another database than the catalog. So it makes its tables itself.
+ */
+import { FirnError } from '#libs/errors/errors.js'
+import type { Pool } from './pool.js'
+
+/** Of tables, keys and words: an index of another version cannot be searched, only built again. */
+const VERSION = 1
+
+/** `id` orders the runs by bundle; see `run.ts`. */
+const TABLES = `
+  CREATE SCHEMA IF NOT EXISTS firn_search;
+
+  CREATE TABLE IF NOT EXISTS firn_search.version (version int4 NOT NULL);
+
+  -- Texts that all files of a set are found by. Apart from the runs, so that they may change without touching them.
+  CREATE TABLE IF NOT EXISTS firn_search."set" (
+    id text PRIMARY KEY,
+    description text NOT NULL,
+    tags text[] NOT NULL,
+    w int4[] NOT NULL
+  );
+  CREATE INDEX IF NOT EXISTS set_w ON firn_search."set" USING gin (w);
+
+  CREATE TABLE IF NOT EXISTS firn_search.run (
+    id int8 PRIMARY KEY,
+    set_id text NOT NULL,
+    w int4[] NOT NULL,
+    files bytea NOT NULL
+  );
+  -- Hashes do not compress. Nothing but the index reads them.
+  ALTER TABLE firn_search.run ALTER w SET STORAGE EXTERNAL;
+  -- Without statistics every word counts as rare, which is the plan that is never bad; and they would take ANALYZE seconds.
+  ALTER TABLE firn_search.run ALTER w SET STATISTICS 0;
+  ALTER TABLE firn_search.run ALTER files SET STATISTICS 0;
+  CREATE INDEX IF NOT EXISTS run_w ON firn_search.run USING gin (w);
+  CREATE INDEX IF NOT EXISTS run_set ON firn_search.run (set_id);
+`
+
+export async function makeTables(pool: Pool): Promise<void> {
+  // Asked first, so that an ordinary start needs neither locks nor the right to create.
+  if (await isMade(pool)) return
+  await pool.transaction(async (client) => {
+    await client.query("SELECT pg_advisory_xact_lock(hashtextextended('firn_search', 0))")
+    await client.query(TABLES)
+    await client.query('INSERT INTO firn_search.version SELECT $1 WHERE NOT EXISTS (SELECT FROM firn_search.version)', [VERSION])
+  })
+  if (!(await isMade(pool))) throw new FirnError('database', 'The search index could not be made in Postgres.')
+}
+
+async function isMade(pool: Pool): Promise<boolean> {
+  const [there] = await pool.texts("SELECT to_regclass('firn_search.version') IS NOT NULL")
+  if (there?.[0] !== 't') return false
+  const [row] = await pool.texts('SELECT version FROM firn_search.version')
+  const version = Number(row?.[0] ?? 0)
+  if (version <= VERSION) return version === VERSION
+  throw new FirnError(
+    'database-newer',
+    `The search index in Postgres was made by a newer Firn (version ${version}, this one knows ${VERSION}): use that one.`,
+  )
+}
