@@ -48,8 +48,11 @@ export function matchesQuery(query: Query, { path, description, tags }: Searchab
   return query.all.every(has) && !query.none.some(has)
 }
 
-export const hasPhrase = (text: Reading, phrase: Phrase): boolean =>
-  inARow(text.words, phrase.words) || (text.whole !== text.words && inARow(text.whole, phrase.whole))
+export function hasPhrase(text: Reading, phrase: Phrase): boolean {
+  if (inARow(text.words, phrase.words)) return true
+  const same = text.whole === text.words && phrase.whole === phrase.words
+  return !same && inARow(text.whole, phrase.whole)
+}
 
 function inARow(words: readonly string[], phrase: readonly string[]): boolean {
   const first = phrase[0] as string

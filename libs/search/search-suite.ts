@@ -337,7 +337,7 @@ function makeQueries(bundles: readonly IndexedBundle[]): string[] {
     return pick([names.at(-1) as string, names.join('/'), (names.at(-1) as string).toUpperCase(), pick(wordsOf(path)) ?? 'top'])
   }
   const safe = (text: string) => text.replace(/^-+|["\s]/g, '') || 'jpg'
-  const random = Array.from({ length: 260 }, () => {
+  const random = Array.from({ length: 160 }, () => {
     const one = () => pick([word, word, () => safe(typed())])()
     return pick([
       () => one(),
