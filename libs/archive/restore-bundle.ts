@@ -35,11 +35,14 @@ export async function restoreItem(
   let filesRestored = 0
   let filesFailed = 0
   try {
-    const { vaultId, key } = item.bundle
+    const { vaultId, key, tarBytes } = item.bundle
     const vault = await parts.vaults.open((await catalog.vaultUrl(vaultId)) ?? vaultId)
     const rows = await catalog.itemRows(item.id)
     const entries = rows.map((row) => ({ ...row, at: placeOf(row, retrieval.layout) }))
-    for await (const results of placer.place(entries, (range) => vault.read(key as string, range, { signal }), { signal })) {
+    for await (const results of placer.place(entries, (range) => vault.read(key as string, range, { signal }), {
+      signal,
+      ...(tarBytes !== undefined && { tarBytes }),
+    })) {
       for (const { entry, outcome } of results) {
         if (!isFile(entry.type)) continue
         if (outcome === 'failed') filesFailed++

@@ -164,6 +164,14 @@ export function describeVault(name: string, open: () => Promise<OpenedVault>, fa
         expect(await keysOf(vault)).toEqual(['a.json', 'a.tar'])
       })
 
+      test('but for a small object that is to be replaced: then the new bytes are there, whole', async () => {
+        await vault.put('owner.json', Buffer.from('first'))
+        await vault.put('owner.json', Buffer.from('the second'), { replace: true })
+        await vault.verify('owner.json', { bytes: 10, sha256: sha256('the second') })
+        await vault.put('new.json', Buffer.from('new'), { replace: true })
+        expect(await keysOf(vault)).toEqual(['new.json', 'owner.json'])
+      })
+
       test('when many send the same key at once: one wins, and its bytes are there', async () => {
         const bodies = Array.from({ length: 8 }, () => randomBytes(100_000))
         const ends = await Promise.allSettled(bodies.map((body) => store('race.tar', body)))

@@ -1,5 +1,5 @@
 /** An object on its way into a directory: a temporary beside its final name, synced, then linked to it. */
-import { type FileHandle, open, unlink } from 'node:fs/promises'
+import { type FileHandle, open, rename, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { FirnError } from '#libs/errors/errors.js'
 import type { CallOptions, Upload } from '../vault.js'
@@ -17,13 +17,15 @@ export interface UploadPlace {
   readonly path: string
   /** Called when the object is whole and before it gets its name; `undo` when it does not get it. */
   readonly beforeName?: { make(path: string): Promise<void>; undo(path: string): Promise<void> } | undefined
+  /** Take the place of what is there, instead of refusing. */
+  readonly replace: boolean
   /** Says errors of the system in the words of the port. */
   explain(error: unknown): unknown
 }
 
 /** The directory of `place.path` must be there. */
 export async function beginUpload(place: UploadPlace, { signal }: CallOptions): Promise<Upload> {
-  const { key, path, beforeName, explain } = place
+  const { key, path, beforeName, replace, explain } = place
   const temporary = join(dirname(path), temporaryName(basename(path)))
   const handle: FileHandle = await open(temporary, 'wx', 0o600)
 
@@ -133,7 +135,7 @@ export async function beginUpload(place: UploadPlace, { signal }: CallOptions): 
         checkUsable()
         try {
           await beforeName?.make(path)
-          await publish(temporary, path)
+          await (replace ? rename(temporary, path) : publish(temporary, path))
         } catch (error) {
           await beforeName?.undo(path)
           await fail(error)

@@ -92,12 +92,14 @@ export function openLocalVault({ directory: root, thawSeconds, now = Date.now }:
     return step()
   }
 
-  async function begin(key: string, cold: boolean, options: CallOptions) {
+  async function begin(key: string, cold: boolean, options: CallOptions & { replace?: boolean }) {
     const { path, explain } = at(key, 'take')
     const beforeName = cold && thaws ? { make: thaws.makeCold, undo: thaws.forget } : undefined
     return explained(explain, () => {
       options.signal?.throwIfAborted()
-      return inDirectory(dirname(path), () => beginUpload({ key, path, beforeName, explain }, options))
+      return inDirectory(dirname(path), () =>
+        beginUpload({ key, path, beforeName, replace: options.replace ?? false, explain }, options),
+      )
     })
   }
 
