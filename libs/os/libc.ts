@@ -6,6 +6,7 @@ import { closeSync, constants, lutimesSync, openSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { getSystemErrorName } from 'node:util'
+import { type FileLock, LOCK_POLL_MS, lockByOwnerFile } from './file-lock.js'
 import { type Raw, rawToBytes } from './raw.js'
 
 interface Libc {
@@ -73,7 +74,9 @@ export function libcNotice(): string | undefined {
 export function setTimes(path: Raw, atimeNs: bigint, mtimeNs: bigint): void {
   const c = libc()
   if (c === undefined) {
-    lutimesSync(rawToBytes(path), Number(atimeNs / 1000n) / 1e6, Number(mtimeNs / 1000n) / 1e6)
+    // As text: for a negative number Node would take the time of now.
+    const seconds = (ns: bigint) => String(Number(ns / 1000n) / 1e6)
+    lutimesSync(rawToBytes(path), seconds(atimeNs), seconds(mtimeNs))
     return
   }
   const times = Buffer.alloc(32)
@@ -102,16 +105,16 @@ export function listXattrs(path: Raw): string[] {
 export function getXattr(path: Raw, name: string): Buffer | undefined {
   const c = libc()
   if (c === undefined) return undefined
-  return grown(c, 'lgetxattr', path, (buffer) => c.lgetxattr(terminated(path), Buffer.from(`${name}\0`), buffer, buffer.length))
+  return grown(c, 'lgetxattr', path, (buffer) => c.lgetxattr(terminated(path), terminated(name, 'utf8'), buffer, buffer.length))
 }
 
 export function setXattr(path: Raw, name: string, value: Buffer): void {
   const c = libc()
-  if (c === undefined) throw new Error(notice)
+  if (c === undefined) throw Object.assign(new Error(`ENOTSUP: ${notice}`), { code: 'ENOTSUP', syscall: 'lsetxattr' })
   const { length } = value
   // An empty value still needs an address to point at.
   const bytes = length === 0 ? Buffer.alloc(1) : value
-  if (c.lsetxattr(terminated(path), Buffer.from(`${name}\0`), bytes, length, 0) < 0) throw failure(c, 'lsetxattr', path)
+  if (c.lsetxattr(terminated(path), terminated(name, 'utf8'), bytes, length, 0) < 0) throw failure(c, 'lsetxattr', path)
 }
 
 /** Most lists and values fit at once; Linux allows 64 KiB each. */
@@ -140,8 +143,9 @@ export function findHoles(fd: number, size: number): [number, number][] {
     const data = Number(c.lseek(fd, hole, SEEK_DATA))
     // ENXIO: no data follows, the hole goes on to the end.
     const end = data < 0 || data > size ? size : data
-    holes.push([hole, end - hole])
-    at = end
+    // Written to meanwhile: no hole any more.
+    if (end > hole) holes.push([hole, end - hole])
+    at = Math.max(end, hole + 1)
   }
   return holes
 }
@@ -158,17 +162,11 @@ export function readDirectoryRecords(fd: number, buffer: Buffer): number | undef
   return bytes
 }
 
-export interface FileLock {
-  release(): void
-}
-
-/** Between two tries. Locks of ours are held for moments: starting a server takes a second. */
-const LOCK_POLL_MS = 20
-
 /** An exclusive lock on a file (made where it is not there), waited for; the kernel frees it when the process ends. */
 export async function flock(path: string, options: { signal?: AbortSignal } = {}): Promise<FileLock> {
   const c = libc()
-  if (c === undefined) throw new Error(notice)
+  if (c === undefined) return lockByOwnerFile(path, options)
+  options.signal?.throwIfAborted()
   const fd = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600)
   try {
     while (c.flock(fd, LOCK_EX | LOCK_NB) < 0) {
@@ -189,8 +187,11 @@ export async function flock(path: string, options: { signal?: AbortSignal } = {}
   }
 }
 
-const terminated = (path: Raw): Buffer => Buffer.concat([rawToBytes(path), NUL])
-const NUL = Buffer.alloc(1)
+/** As libc takes it: up to a NUL. One inside would cut it short and mean something else. */
+function terminated(text: string, encoding: 'latin1' | 'utf8' = 'latin1'): Buffer {
+  if (text.includes('\0')) throw Object.assign(new Error(`EINVAL: a NUL in ${JSON.stringify(text)}`), { code: 'EINVAL' })
+  return Buffer.from(`${text}\0`, encoding)
+}
 
 const errnoName = (c: Libc): string => getSystemErrorName(-c.errno())
 

@@ -7,24 +7,27 @@ import { randomBytes } from 'node:crypto'
 import { readFileSync, readlinkSync } from 'node:fs'
 import { hostname } from 'node:os'
 
-/** machine / boot / pid namespace / pid / start time / a random part where the rest is not known. */
+/** machine / boot / pid namespace / pid / start time, or a random part where that is not known. */
 let own: string | undefined
 
 export function thisOwner(): string {
-  own ??= [machine(), boot(), pidNamespace(), process.pid, startOf(process.pid) ?? randomBytes(6).toString('hex')].join('/')
+  own ??= [machine(), boot(), pidNamespace(), process.pid, startOf('self') ?? randomBytes(6).toString('hex')].join('/')
   return own
 }
 
 /** True only if that process was of this machine and is no more; what cannot be known is not gone. */
 export function isOwnerGone(owner: string): boolean {
   const [itsMachine, itsBoot, itsNamespace, pid, start] = owner.split('/')
-  if (itsMachine !== machine() || start === undefined) return false
+  if (itsMachine !== machine() || start === undefined || !/^[1-9][0-9]*$/.test(pid as string)) return false
   if (itsBoot !== boot()) return true // the machine was started again since
   if (itsNamespace !== pidNamespace()) return false
-  return startOf(Number(pid)) !== start
+  if (owner === thisOwner()) return false
+  const itsStart = seesProcesses() ? startOf(pid as string) : undefined
+  return itsStart === undefined ? !exists(Number(pid)) : itsStart !== start
 }
 
-const machine = once(() => read('/etc/machine-id') ?? hostname())
+/** Machines made from one image share their machine-id, and containers may have none: with the host's name they differ. */
+const machine = once(() => [hostname(), read('/etc/machine-id')].join('-').replaceAll('/', '-'))
 const boot = once(() => read('/proc/sys/kernel/random/boot_id') ?? 'boot')
 const pidNamespace = once(() => {
   try {
@@ -34,12 +37,28 @@ const pidNamespace = once(() => {
   }
 })
 
-/** Clock ticks after boot: field 22 of the stat line, counted after the name, which may hold spaces and brackets. */
-function startOf(pid: number): string | undefined {
+/** Whether the pids in /proc are those of this namespace: in a new one it may still show the old. */
+const seesProcesses = once(() => read('/proc/self/stat')?.startsWith(`${process.pid} `) ?? false)
+
+/** Neither is there any more: a zombie only waits to be counted. */
+const ENDED = /^[ZXx]$/
+
+/** Clock ticks after boot (field 22 of the stat line, counted after the name, which may hold spaces and brackets); undefined if not shown. */
+function startOf(pid: string): string | undefined {
   const stat = read(`/proc/${pid}/stat`)
   if (stat === undefined) return undefined
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-  return fields[0] === 'Z' ? undefined : fields[19]
+  return ENDED.test(fields[0] ?? '') ? 'ended' : fields[19]
+}
+
+/** /proc may hide the processes of other users (hidepid): asked by a signal that does nothing, their being there is no secret. */
+function exists(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== 'ESRCH'
+  }
 }
 
 function read(path: string): string | undefined {
