@@ -1,6 +1,7 @@
 /** Which entries a walk keeps: globs and ages. */
 import picomatch from 'picomatch'
 import type { EntryStat } from '#libs/bundle/entry.js'
+import { FirnError } from '#libs/errors/errors.js'
 import { nameOf, type Raw, textOf } from '#libs/os/raw.js'
 import type { WalkRequest } from '../source.js'
 
@@ -8,7 +9,9 @@ export interface Filters {
   /** Whether files may be left out, so that a directory is only worth keeping for what it holds. */
   readonly narrow: boolean
   excludes(path: Raw, root: Raw): boolean
-  includesFile(path: Raw, root: Raw, stat: Pick<EntryStat, 'atimeNs' | 'mtimeNs' | 'ctimeNs'>): boolean
+  /** Of what is no directory. */
+  includesPath(path: Raw, root: Raw): boolean
+  includesTimes(stat: Pick<EntryStat, 'atimeNs' | 'mtimeNs' | 'ctimeNs'>): boolean
 }
 
 type Match = (path: Raw, root: Raw) => boolean
@@ -21,8 +24,8 @@ export function compileFilters(request: Pick<WalkRequest, 'include' | 'exclude' 
   return {
     narrow: include !== undefined || age !== undefined,
     excludes: (path, root) => exclude?.(path, root) ?? false,
-    includesFile(path, root, stat) {
-      if (include !== undefined && !include(path, root)) return false
+    includesPath: (path, root) => include?.(path, root) ?? true,
+    includesTimes(stat) {
       if (age === undefined || timeOf === undefined) return true
       const time = stat[timeOf]
       return (
@@ -40,11 +43,24 @@ function anyOf(globs: readonly string[]): Match | undefined {
 
 function matchOf(glob: string): Match {
   const pattern = glob.length > 1 ? glob.replace(/\/+$/, '') : glob
-  const matches = picomatch(pattern, { dot: true, nonegate: true })
-  if (pattern.startsWith('/')) return (path) => matches(asText(path))
-  if (!pattern.includes('/')) return (path) => matches(asText(nameOf(path)))
-  return (path, root) => matches(asText(path.slice(root === '/' ? 1 : root.length + 1) as Raw))
+  let matches: (text: string) => boolean
+  try {
+    // `s`: a newline is a character of a name like any other.
+    matches = picomatch(pattern, { dot: true, nonegate: true, flags: 's' })
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error)
+    throw new FirnError('usage', `The pattern ${JSON.stringify(glob)} cannot be read: ${reason}`, { cause: error })
+  }
+  if (pattern.startsWith('/')) return (path) => matches(pathText(path))
+  if (!pattern.includes('/')) return (path) => matches(nameText(nameOf(path)))
+  return (path, root) => matches(pathText(path.slice(root === '/' ? 1 : root.length + 1) as Raw))
 }
 
 /** What is not UTF-8 is matched byte by byte, as latin1. */
-const asText = (name: Raw): string => textOf(name) ?? name
+const nameText = (name: Raw): string => textOf(name) ?? name
+const pathText = (path: Raw): string =>
+  textOf(path) ??
+  path
+    .split('/')
+    .map((name) => nameText(name as Raw))
+    .join('/')

@@ -1,7 +1,9 @@
 /** The source that walks local file systems, on a thread of its own: a directory of a million entries must not stop the heart. */
-import { MessageChannel, Worker } from 'node:worker_threads'
+import { MessageChannel, receiveMessageOnPort, Worker } from 'node:worker_threads'
 import { decodePlan } from '#libs/bundle/plan.js'
+import { FirnError } from '#libs/errors/errors.js'
 import type { Source, WalkPage, WalkRequest } from '../source.js'
+import { compileFilters } from './filters.js'
 import { PAGES, PAGES_AHEAD, STOPPED, type WalkMessage, type WalkThreadData } from './walk-messages.js'
 
 export const openTreeSource = (): Source => ({ walk })
@@ -9,6 +11,8 @@ export const openTreeSource = (): Source => ({ walk })
 async function* walk(request: WalkRequest, options: { signal?: AbortSignal } = {}): AsyncGenerator<WalkPage> {
   const { signal } = options
   signal?.throwIfAborted()
+  // A pattern that cannot be read is known here: errors that come over from a thread have lost their code.
+  compileFilters(request)
   const state = new Int32Array(new SharedArrayBuffer(8))
   Atomics.store(state, PAGES, PAGES_AHEAD)
   const { port1, port2 } = new MessageChannel()
@@ -25,9 +29,15 @@ async function* walk(request: WalkRequest, options: { signal?: AbortSignal } = {
   const aborted = () => arrived({ kind: 'error', error: signal?.reason })
   port1.on('message', arrived)
   thread.on('error', (error) => arrived({ kind: 'error', error }))
+  thread.on('exit', () => {
+    // What it posted may still be under way. After its last word this is not read any more.
+    for (let last = receiveMessageOnPort(port1); last !== undefined; last = receiveMessageOnPort(port1)) arrived(last.message)
+    arrived({ kind: 'error', error: new FirnError('failed', 'The thread that walks the tree ended too early.') })
+  })
   signal?.addEventListener('abort', aborted, { once: true })
   try {
     for (;;) {
+      signal?.throwIfAborted()
       const message = inbox.shift()
       if (message === undefined) {
         await new Promise<void>((resolve) => {
@@ -41,7 +51,6 @@ async function* walk(request: WalkRequest, options: { signal?: AbortSignal } = {
       Atomics.notify(state, PAGES)
       const { plan, problems, leftOut, found } = message
       yield { entries: decodePlan(plan), problems, leftOut, found }
-      signal?.throwIfAborted()
     }
   } finally {
     signal?.removeEventListener('abort', aborted)

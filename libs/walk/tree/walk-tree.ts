@@ -2,22 +2,22 @@
 import { lstatSync, statSync } from 'node:fs'
 import type { PlannedEntry, Problem } from '#libs/bundle/entry.js'
 import { errnoOf } from '#libs/errors/errors.js'
-import { listNames } from '#libs/os/list-names.js'
-import { joinRaw, type Raw, rawToBytes } from '#libs/os/raw.js'
+import { listNames, type Names } from '#libs/os/list-names.js'
+import { joinRaw, parentOf, type Raw, rawToBytes } from '#libs/os/raw.js'
 import type { WalkPage, WalkRequest } from '../source.js'
 import { compileFilters } from './filters.js'
 
 /** Entries of a page: enough to make a look-up in the catalog worth its round trip. */
 const PAGE_ENTRIES = 2_000
 
-/** A directory being walked. `entry` until it was given out: with narrow filters only for what it holds. */
+/** A directory being walked: the memory of a walk is one of these for every level, with the names that lie there. */
 interface Open {
   readonly path: Raw
-  readonly names: readonly Raw[]
+  readonly names: Names
   next: number
   readonly dev: bigint
   readonly ino: bigint
-  entry: PlannedEntry | undefined
+  readonly entry: PlannedEntry
 }
 
 type Page = { -readonly [K in keyof WalkPage]: WalkPage[K] }
@@ -25,66 +25,80 @@ type Page = { -readonly [K in keyof WalkPage]: WalkPage[K] }
 export function* walkTree(request: WalkRequest): Generator<WalkPage, void, undefined> {
   const filters = compileFilters(request)
   const leftOut = identities(request.leaveOut)
+  const roots = new Set(request.roots)
   let page = emptyPage()
   const stack: Open[] = []
+  /** How many directories of the stack were given out: with narrow filters only those that hold something. */
+  let given = 0
 
-  const fail = (path: Raw, kind: Problem['kind'], reason: string) => page.problems.push({ path, kind, reason })
+  const fail = (path: Raw, kind: Problem['kind'], reason: string) => {
+    page.found++
+    page.problems.push({ path, kind, reason })
+  }
   const give = (entry: PlannedEntry) => {
-    for (const open of stack) {
-      if (open.entry !== undefined) page.entries.push(open.entry)
-      open.entry = undefined
-    }
+    while (given < stack.length) page.entries.push(stack[given++]!.entry)
     page.entries.push(entry)
   }
-  const visit = (path: Raw, root: Raw, depth: number) => {
-    if (depth > 0 && filters.excludes(path, root)) return
+  /** `mayBeDirectory`: as the listing says, before lstat. */
+  const visit = (path: Raw, root: Raw, mayBeDirectory: boolean) => {
+    const isRoot = stack.length === 0
+    if (!isRoot && filters.excludes(path, root)) return
+    if (!mayBeDirectory && !filters.includesPath(path, root)) return
     let stat: Stat
     try {
       stat = lstat(path)
     } catch (error) {
-      page.found++
-      fail(path, 'failed', reasonOf(error))
+      fail(path, 'failed', isRoot && errnoOf(error) === 'ENOENT' ? 'it does not exist' : reasonOf(error))
       return
     }
     const { type } = stat
-    if (type === 'directory') enter(path, stat as PlannedEntry, depth)
-    else if (filters.includesFile(path, root, stat)) {
-      page.found++
-      if (type === 'file' || type === 'symlink') give(stat as PlannedEntry)
-      else fail(path, 'skipped', type)
+    if (type === 'directory') {
+      if (isRoot || request.recursive) enter(path, stat as PlannedEntry)
+    } else if (filters.includesPath(path, root) && filters.includesTimes(stat)) {
+      if (type === 'file' || type === 'symlink') {
+        page.found++
+        give(stat as PlannedEntry)
+      } else fail(path, 'skipped', type)
     }
   }
-  const enter = (path: Raw, entry: PlannedEntry, depth: number) => {
+  const enter = (path: Raw, entry: PlannedEntry) => {
     if (leftOut.has(identity(entry)) || request.leaveOut.includes(path)) {
       page.leftOut.push(path)
       return
     }
-    if (depth > 0 && !request.recursive) return
     if (stack.some(({ dev, ino }) => dev === entry.dev && ino === entry.ino)) {
-      page.found++
       fail(path, 'failed', 'a mount loop: it is one of the directories that it lies in')
       return
     }
-    let names: Raw[] = []
-    const elsewhere = request.oneFileSystem && stack[0] !== undefined && stack[0].dev !== entry.dev
-    if (!elsewhere) {
-      try {
-        names = listNames(path)
-      } catch (error) {
-        page.found++
-        fail(path, 'failed', `its names cannot be listed: ${reasonOf(error)}`)
-      }
-    }
     if (!filters.narrow) give(entry)
-    stack.push({ path, names, next: 0, dev: entry.dev, ino: entry.ino, entry: filters.narrow ? entry : undefined })
+    const elsewhere = request.oneFileSystem && stack[0] !== undefined && stack[0].dev !== entry.dev
+    if (elsewhere) return
+    try {
+      stack.push({ path, names: listNames(path), next: 0, dev: entry.dev, ino: entry.ino, entry })
+      if (!filters.narrow) given = stack.length
+    } catch (error) {
+      fail(path, 'failed', `its names cannot be listed: ${reasonOf(error)}`)
+    }
+  }
+  /** Without descending, a file that is a root may also lie directly in one: it is met there. */
+  const isMetElsewhere = (root: Raw): boolean => {
+    const parent = parentOf(root)
+    if (request.recursive || root === parent || !roots.has(parent) || filters.excludes(root, parent)) return false
+    return typeOf(root) !== 'directory' && typeOf(parent) === 'directory'
   }
 
   for (const root of request.roots) {
-    visit(root, root, 0)
+    if (isMetElsewhere(root)) continue
+    visit(root, root, true)
     for (let open = stack.at(-1); open !== undefined; open = stack.at(-1)) {
-      const name = open.names[open.next++]
-      if (name === undefined) stack.pop()
-      else visit(joinRaw(open.path, name), root, stack.length)
+      const { names, next } = open
+      if (next === names.count) {
+        stack.pop()
+        given = Math.min(given, stack.length)
+      } else {
+        open.next++
+        visit(joinRaw(open.path, names.name(next)), root, names.mayBeDirectory(next))
+      }
       if (page.entries.length + page.problems.length >= PAGE_ENTRIES) {
         yield page
         page = emptyPage()
@@ -132,14 +146,27 @@ function lstat(path: Raw): Stat {
   }
 }
 
+/** Undefined where it cannot be looked at. */
+function typeOf(path: Raw): Stat['type'] | undefined {
+  try {
+    return lstat(path).type
+  } catch {
+    return undefined
+  }
+}
+
 const identity = ({ dev, ino }: { dev: bigint; ino: bigint }): string => `${dev}:${ino}`
 
 /** Of the directories that are there: another path to the same directory is left out too. */
 function identities(paths: readonly Raw[]): Set<string> {
   const found = new Set<string>()
   for (const path of paths) {
-    const stat = statSync(rawToBytes(path), { bigint: true, throwIfNoEntry: false })
-    if (stat?.isDirectory()) found.add(identity(stat))
+    try {
+      const stat = statSync(rawToBytes(path), { bigint: true })
+      if (stat.isDirectory()) found.add(identity(stat))
+    } catch {
+      // Not there (yet), or not ours to look at: its path is enough.
+    }
   }
   return found
 }
@@ -156,5 +183,6 @@ const REASONS: Readonly<Record<string, string>> = {
 
 function reasonOf(error: unknown): string {
   const code = errnoOf(error)
-  return (code && REASONS[code]) ?? code ?? String(error)
+  if (code === undefined) throw error
+  return REASONS[code] ?? `the system answered ${code}`
 }
