@@ -36,8 +36,9 @@ export function createCutter({ maxFiles, maxBytes }: CutLimits): Cutter {
   }
   const put = (entries: readonly PlannedEntry[], files: number, bytes: number): Cut[] => {
     if (files > maxFiles || bytes > maxBytes || entries.length > maxEntries) {
-      // Directories that wait for their first file go with it.
-      const cuts = open.files === 0 ? [] : close()
+      // Directories that wait for their first file go with it, while there is room.
+      const waits = open.files === 0 && open.entries.length + entries.length <= maxEntries
+      const cuts = waits ? [] : close()
       open = { entries: [...open.entries, ...entries], files, bytes }
       return [...cuts, ...close()]
     }
