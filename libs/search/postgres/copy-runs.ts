@@ -23,7 +23,8 @@ const FIXED_BYTES = 2 + 12 + 4 + 4 + 20 + 4
 
 function rowOf(run: Run): Buffer {
   const setBytes = Buffer.byteLength(run.setId)
-  const row = Buffer.allocUnsafe(FIXED_BYTES + setBytes + run.keys.size * 8 + run.files.length)
+  const filesBytes = Buffer.byteLength(run.files)
+  const row = Buffer.allocUnsafe(FIXED_BYTES + setBytes + run.keys.size * 8 + filesBytes)
   let at = row.writeInt16BE(4, 0)
   at = row.writeInt32BE(8, at)
   at = row.writeBigInt64BE(run.id, at)
@@ -36,7 +37,7 @@ function rowOf(run: Run): Buffer {
     at = row.writeInt32BE(4, at)
     at = row.writeInt32BE(key, at)
   }
-  at = row.writeInt32BE(run.files.length, at)
-  row.set(run.files, at)
+  at = row.writeInt32BE(filesBytes, at)
+  row.write(run.files, at)
   return row
 }

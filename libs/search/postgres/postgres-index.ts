@@ -68,10 +68,9 @@ export async function openPostgresIndex({ url, poolSize = 4 }: PostgresIndexOpti
             'SELECT id, set_id, files FROM firn_search.run WHERE id = ANY($1::int8[]) ORDER BY id DESC',
             [asked],
           )
-          const hits = rows.flatMap(([id, setId, files]) => {
-            const bundleNumber = bundleOf(BigInt(id as string))
-            const bytes = Buffer.from((files as string).slice(2), 'hex') // after `\x`
-            return recheck(setId as string, bytes).map((seq) => ({ bundleNumber, seq }))
+          const hits = (rows as [string, string, string][]).flatMap(([id, setId, files]) => {
+            const bundleNumber = bundleOf(BigInt(id))
+            return recheck(setId, files).map((seq) => ({ bundleNumber, seq }))
           })
           if (hits.length > 0) yield hits
         }

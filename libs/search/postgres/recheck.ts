@@ -6,7 +6,7 @@ import { type Neighbours, unpack } from './run.js'
 import type { SetAnswers } from './sets.js'
 
 /** The seqs of the files that match. */
-export type Recheck = (setId: string, files: Uint8Array) => number[]
+export type Recheck = (setId: string, files: string) => number[]
 
 export function recheckFor(query: Query, sets: SetAnswers): Recheck {
   return (setId, files) => {
@@ -26,10 +26,17 @@ function addMatches(
   all: readonly Phrase[],
   none: readonly Phrase[],
 ): void {
-  const above = readingOf(looseTextOf(directory))
-  if (none.some((phrase) => hasPhrase(above, phrase))) return
-  const left = all.filter((phrase) => !hasPhrase(above, phrase))
-  // What the directory does not have ends in the name. In plain text a word stands as it is, so most names need not be split.
+  // In plain text a word stands as it is, so what does not hold a phrase's last word need not be split: most directories and names.
+  let split: Reading | undefined
+  const above = () => {
+    split ??= readingOf(looseTextOf(directory))
+    return split
+  }
+  const plainAbove = plainOf(directory)
+  const isAbove = (phrase: Phrase) => mayEndIn(plainAbove, phrase) && hasPhrase(above(), phrase)
+  if (none.some(isAbove)) return
+  // What the directory does not have ends in the name.
+  const left = all.filter((phrase) => !isAbove(phrase))
   const together = plainOf(names)
   if (!left.every((phrase) => mayEndIn(together, phrase))) return
   const against = none.filter((phrase) => mayEndIn(together, phrase))
@@ -41,7 +48,7 @@ function addMatches(
   const plain = together?.split('/')
   for (const [i, name] of apart.entries()) {
     if (!left.every((phrase) => mayEndIn(plain?.[i], phrase))) continue
-    const path = joined(above, readingOf(looseTextOf(name)))
+    const path = joined(above(), readingOf(looseTextOf(name)))
     if (left.every((phrase) => hasPhrase(path, phrase)) && !against.some((phrase) => hasPhrase(path, phrase)))
       seqs.push(own[i] as number)
   }

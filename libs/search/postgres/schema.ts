@@ -27,7 +27,7 @@ const TABLES = `
     id int8 PRIMARY KEY,
     set_id text NOT NULL,
     w int4[] NOT NULL,
-    files bytea NOT NULL
+    files text NOT NULL
   );
   -- Hashes do not compress. Nothing but the index reads them.
   ALTER TABLE firn_search.run ALTER w SET STORAGE EXTERNAL;
