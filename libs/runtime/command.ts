@@ -95,7 +95,9 @@ async function codeOf<F extends CommonFlags>(spec: CommandSpec<F>, argv: readonl
         ...(flags.config !== undefined && { file: flags.config }),
       })
       const log = debug ? createLogger('debug') : spec.daemon ? createLogger(config.logLevel) : silent
-      return await spec.run({ flags, args: command.args, config, origins, reporter, log, signal: interruption.signal })
+      const code = await spec.run({ flags, args: command.args, config, origins, reporter, log, signal: interruption.signal })
+      // A daemon that ends in good order was stopped all the same; a command that was done before the signal is done.
+      return spec.daemon ? (interruption.exitCode() ?? code) : code
     } catch (error) {
       const stopped = interruption.exitCode()
       if (stopped === undefined) return sayError(reporter, error, debug)
