@@ -29,6 +29,7 @@ async function* walk(request: WalkRequest, options: { signal?: AbortSignal } = {
   const aborted = () => arrived({ kind: 'error', error: signal?.reason })
   port1.on('message', arrived)
   thread.on('error', (error) => arrived({ kind: 'error', error }))
+  const exited = new Promise((resolve) => thread.once('exit', resolve))
   thread.on('exit', () => {
     // What it posted may still be under way. After its last word this is not read any more.
     for (let last = receiveMessageOnPort(port1); last !== undefined; last = receiveMessageOnPort(port1)) arrived(last.message)
@@ -55,9 +56,10 @@ async function* walk(request: WalkRequest, options: { signal?: AbortSignal } = {
   } finally {
     signal?.removeEventListener('abort', aborted)
     Atomics.store(state, STOPPED, 1)
+    Atomics.add(state, PAGES, 1) // so that it does not go to sleep after this
     Atomics.notify(state, PAGES)
     port1.close()
-    // In the middle of a huge directory the thread hears of nothing but this.
-    await thread.terminate()
+    // It looks at every entry whether to stop. Never terminate(): an addon that is being loaded then takes the whole process down.
+    await exited
   }
 }

@@ -1,18 +1,18 @@
 /** A thread that walks. It may be a few pages ahead of who reads them, and waits there. */
 import { workerData } from 'node:worker_threads'
 import { encodePlan } from '#libs/bundle/plan.js'
-import type { WalkRequest } from '../source.js'
 import { PAGES, STOPPED, type WalkMessage, type WalkThreadData } from './walk-messages.js'
 import { walkTree } from './walk-tree.js'
 
 const { request, state, port } = workerData as WalkThreadData
+const isStopped = () => Atomics.load(state, STOPPED) !== 0
 const post = (message: WalkMessage, transfer: ArrayBuffer[] = []) => port.postMessage(message, transfer)
 
 try {
-  for (const { entries, problems, leftOut, found } of walkTree(request as WalkRequest)) {
+  for (const { entries, problems, leftOut, found } of walkTree(request, isStopped)) {
     // Sleeps while every page that it may be ahead is under way.
-    while (Atomics.load(state, PAGES) === 0 && Atomics.load(state, STOPPED) === 0) Atomics.wait(state, PAGES, 0)
-    if (Atomics.load(state, STOPPED) !== 0) break
+    while (Atomics.load(state, PAGES) === 0) Atomics.wait(state, PAGES, 0)
+    if (isStopped()) break
     Atomics.sub(state, PAGES, 1)
     const plan = Uint8Array.from(encodePlan(entries))
     post({ kind: 'page', plan, problems, leftOut, found }, [plan.buffer])

@@ -22,7 +22,8 @@ interface Open {
 
 type Page = { -readonly [K in keyof WalkPage]: WalkPage[K] }
 
-export function* walkTree(request: WalkRequest): Generator<WalkPage, void, undefined> {
+/** `isStopped` is asked at every entry: then the walk ends without its last page. */
+export function* walkTree(request: WalkRequest, isStopped = () => false): Generator<WalkPage, void, undefined> {
   const filters = compileFilters(request)
   const leftOut = identities(request.leaveOut)
   const roots = new Set(request.roots)
@@ -91,6 +92,7 @@ export function* walkTree(request: WalkRequest): Generator<WalkPage, void, undef
     if (isMetElsewhere(root)) continue
     visit(root, root, true)
     for (let open = stack.at(-1); open !== undefined; open = stack.at(-1)) {
+      if (isStopped()) return
       const { names, next } = open
       if (next === names.count) {
         stack.pop()
