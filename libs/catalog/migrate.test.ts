@@ -90,7 +90,7 @@ describe('migrate', () => {
     await migrate(database.url, { migrations: folder })
     await migrationOf('30000101000000_more', 'CREATE TABLE more (id int)')
     await expect(assertMigrated(database.url, { migrations: folder })).rejects.toMatchObject({
-      code: 'database',
+      code: 'usage',
       message: expect.stringContaining('firn migrate'),
     })
     expect(await migrate(database.url, { migrations: folder })).toEqual(['30000101000000_more'])

@@ -57,7 +57,7 @@ export async function assertMigrated(url: string, options: { migrations?: string
   try {
     const names = await missing(database, await migrationsIn(options.migrations ?? MIGRATIONS))
     if (names.length > 0)
-      throw new FirnError('database', `The database lacks the migration ${names.join(', ')}: run \`firn migrate\`.`)
+      throw new FirnError('usage', `The database lacks the migration ${names.join(', ')}: run \`firn migrate\`.`)
   } finally {
     await database.close()
   }
