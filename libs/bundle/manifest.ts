@@ -52,13 +52,13 @@ export function headerLine(header: ManifestHeader): string {
 
 /** Fields that do not apply are left out. Times, inodes and devices are plain integers, also beyond 2^53. */
 export function entryLine(entry: Entry): string {
-  const { path, link, holes, xattrs } = entry
+  const { path, uname, gname, link, holes, xattrs } = entry
   let line =
     `{${nameField('path', path)},"type":"${entry.type}","size":${entry.size},"mtime_ns":${entry.mtimeNs},"ctime_ns":${entry.ctimeNs},` +
     `"atime_ns":${entry.atimeNs},"dev":${entry.dev},"ino":${entry.ino},"nlink":${entry.nlink},"mode":${entry.mode},` +
     `"uid":${entry.uid},"gid":${entry.gid}`
-  if (entry.uname !== '') line += `,"uname":${JSON.stringify(entry.uname)}`
-  if (entry.gname !== '') line += `,"gname":${JSON.stringify(entry.gname)}`
+  if (uname !== '') line += `,"uname":${quoted(uname)}`
+  if (gname !== '') line += `,"gname":${quoted(gname)}`
   if (entry.sha256 !== undefined) line += `,"sha256":"${entry.sha256}"`
   if (entry.offset !== undefined) line += `,"offset":${entry.offset}`
   if (entry.dataBundle !== undefined) line += `,"data_bundle":"${entry.dataBundle}"`
@@ -68,19 +68,35 @@ export function entryLine(entry: Entry): string {
   return `${line},"state":"${entry.state}"}\n`
 }
 
-const nameField = (key: string, name: Raw): string => JSON.stringify(jsonName(key, name)).slice(1, -1)
+/** Printable ASCII without quotes and backslashes: JSON has it as it is. */
+const PLAIN = /^[\x20\x21\x23-\x5b\x5d-\x7e]*$/
+
+const quoted = (text: string): string => (PLAIN.test(text) ? `"${text}"` : JSON.stringify(text))
+
+const nameField = (key: string, name: Raw): string =>
+  PLAIN.test(name) ? `"${key}":"${name}"` : JSON.stringify(jsonName(key, name)).slice(1, -1)
 
 export function parseManifest(bytes: Uint8Array): Manifest {
-  const lines = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8').split('\n')
-  if (lines.pop() !== '') throw damaged(lines.length + 1, 'it does not end with a line break')
-  const header = parseHeader(lines[0] ?? '')
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  let header: ManifestHeader | undefined
   const entries: Entry[] = []
-  for (let i = 1; i < lines.length; i++) entries.push(parseEntry(lines[i] as string, i + 1))
+  let number = 0
+  // Line by line: a text has at most 512 MiB, a manifest may have more.
+  for (let at = 0; at < buffer.length; ) {
+    const end = buffer.indexOf(0x0a, at)
+    number++
+    if (end < 0) throw damaged(number, 'it does not end with a line break')
+    const line = buffer.toString('utf8', at, end)
+    if (header === undefined) header = parseHeader(line)
+    else entries.push(parseEntry(line, number))
+    at = end + 1
+  }
+  if (header === undefined) throw damaged(1, 'it is empty')
   return { header, entries }
 }
 
 /** Integers that JavaScript's numbers cannot hold become strings before the JSON is read. Inside strings quotes are escaped, so no value can match. */
-const BIG_INTEGERS = /"((?:[amc]time_ns|dev|ino))":(-?\d+)/g
+const BIG_INTEGERS = /"([amc]time_ns|dev|ino)":(-?\d+)/g
 
 function record(line: string, number: number): Record<string, unknown> {
   let value: unknown
@@ -89,9 +105,27 @@ function record(line: string, number: number): Record<string, unknown> {
   } catch (error) {
     throw new FirnError('damaged', `line ${number} of a manifest is not JSON`, { cause: error })
   }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw damaged(number, 'it is no object')
-  return value as Record<string, unknown>
+  if (!isRecord(value)) throw damaged(number, 'it is no object')
+  return value
 }
+
+const isRecord = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+
+const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/
+
+/** A name as text or as bytes; undefined where it is neither, or both. */
+function nameIn(key: string, json: Record<string, unknown>): Raw | undefined {
+  const b64 = json[`${key}_b64`]
+  if (b64 !== undefined && (json[key] !== undefined || typeof b64 !== 'string' || !BASE64.test(b64))) return undefined
+  const name = nameFromJson(key, json)
+  return name === undefined || name === '' || name.includes('\0') ? undefined : name
+}
+
+/** `//`, `/./`, `/../` or a slash at the end: no path that the kernel would call by one name only. */
+const CROOKED = /\/(?:\.{0,2})(?:\/|$)/
+
+const isPath = (name: Raw | undefined): name is Raw => name === '/' || (name?.startsWith('/') === true && !CROOKED.test(name))
 
 function parseHeader(line: string): ManifestHeader {
   const json = record(line, 1)
@@ -124,9 +158,8 @@ function parseHeader(line: string): ManifestHeader {
     setStartedAt: time('set_started_at'),
     host: text('host'),
     roots: list('roots').map((root) => {
-      const name =
-        typeof root === 'string' ? nameFromJson('path', { path: root }) : nameFromJson('path', root as Record<string, unknown>)
-      if (name === undefined || !name.startsWith('/')) throw damaged(1, 'a root is no absolute path')
+      const name = nameIn('path', isRecord(root) ? root : { path: root })
+      if (!isPath(name)) throw damaged(1, 'a root is no absolute path')
       return name
     }),
     createdAt: time('created_at'),
@@ -138,6 +171,10 @@ function parseHeader(line: string): ManifestHeader {
 
 const TYPES: ReadonlySet<unknown> = new Set<EntryType>(['file', 'hardlink', 'symlink', 'directory'])
 const STATES: ReadonlySet<unknown> = new Set<EntryState>(['ok', 'changed', 'void'])
+const INTEGER = /^-?\d{1,30}$/
+/** A kernel's seconds have 64 bits. */
+const MOST_NS = 2n ** 63n * 1_000_000_000n
+const MOST_UINT64 = 2n ** 64n - 1n
 const SHA256 = /^[0-9a-f]{64}$/
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
 
@@ -149,14 +186,16 @@ function parseEntry(line: string, number: number): Entry {
       throw damaged(number, `${key} is no integer that fits`)
     return value as number
   }
-  const big = (key: string): bigint => {
+  const big = (key: string, least: bigint, most: bigint): bigint => {
     const value = json[key]
-    if (typeof value !== 'string') throw damaged(number, `${key} is no integer`)
-    return BigInt(value)
+    if (typeof value !== 'string' || !INTEGER.test(value)) throw damaged(number, `${key} is no integer`)
+    const integer = BigInt(value)
+    if (integer < least || integer > most) throw damaged(number, `${key} is no integer that fits`)
+    return integer
   }
   const { type, state, sha256, data_bundle: dataBundle, holes, xattrs, uname = '', gname = '' } = json
-  const path = nameFromJson('path', json)
-  if (path === undefined || !path.startsWith('/') || path.includes('\0')) throw damaged(number, 'path is no absolute path')
+  const path = nameIn('path', json)
+  if (!isPath(path)) throw damaged(number, 'path is no absolute path')
   if (!TYPES.has(type)) throw damaged(number, `type ${JSON.stringify(type)} is unknown`)
   if (!STATES.has(state)) throw damaged(number, `state ${JSON.stringify(state)} is unknown`)
   if (typeof uname !== 'string' || typeof gname !== 'string') throw damaged(number, 'a name of the owner is no text')
@@ -164,18 +203,19 @@ function parseEntry(line: string, number: number): Entry {
   if ((type === 'file' || type === 'hardlink') && state !== 'void' && (sha256 === undefined || json['offset'] === undefined)) {
     throw damaged(number, 'a file has no sha256 or no offset')
   }
-  const link = nameFromJson('link', json)
-  if ((type === 'symlink' || type === 'hardlink') && link === undefined) throw damaged(number, 'a link has no target')
+  const link = nameIn('link', json)
+  if (type === 'symlink' ? link === undefined : type === 'hardlink' && !isPath(link))
+    throw damaged(number, 'a link has no target')
   const size = integer('size')
   return {
     path,
     type: type as EntryType,
     size,
-    mtimeNs: big('mtime_ns'),
-    ctimeNs: big('ctime_ns'),
-    atimeNs: big('atime_ns'),
-    dev: big('dev'),
-    ino: big('ino'),
+    mtimeNs: big('mtime_ns', -MOST_NS, MOST_NS),
+    ctimeNs: big('ctime_ns', -MOST_NS, MOST_NS),
+    atimeNs: big('atime_ns', -MOST_NS, MOST_NS),
+    dev: big('dev', 0n, MOST_UINT64),
+    ino: big('ino', 0n, MOST_UINT64),
     nlink: integer('nlink', 2 ** 32 - 1),
     mode: integer('mode', 0o7777),
     uid: integer('uid', 2 ** 32 - 1),
@@ -206,8 +246,10 @@ function parseHoles(holes: unknown, size: number, number: number): [number, numb
 }
 
 function parseXattrs(xattrs: unknown, number: number): Record<string, string> {
-  if (typeof xattrs !== 'object' || xattrs === null || Array.isArray(xattrs)) throw damaged(number, 'xattrs is no object')
-  if (!Object.values(xattrs).every((value) => typeof value === 'string')) throw damaged(number, 'an xattr is no text')
+  if (!isRecord(xattrs)) throw damaged(number, 'xattrs is no object')
+  if (!Object.values(xattrs).every((value) => typeof value === 'string' && BASE64.test(value))) {
+    throw damaged(number, 'an xattr is no base64')
+  }
   return xattrs as Record<string, string>
 }
 

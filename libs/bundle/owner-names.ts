@@ -2,14 +2,15 @@
 import { readFileSync } from 'node:fs'
 
 export interface OwnerNames {
-  of(stat: { uid: number; gid: number }): { uname: string; gname: string }
+  user(uid: number): string
+  group(gid: number): string
 }
 
 /** Read when opened: a packing thread opens it for each bundle, so that new users are seen. */
 export function openOwnerNames(): OwnerNames {
   const users = namesIn('/etc/passwd')
   const groups = namesIn('/etc/group')
-  return { of: ({ uid, gid }) => ({ uname: users.get(uid) ?? '', gname: groups.get(gid) ?? '' }) }
+  return { user: (uid) => users.get(uid) ?? '', group: (gid) => groups.get(gid) ?? '' }
 }
 
 /** `name:password:number:...`; the first line of a number counts. */

@@ -7,14 +7,15 @@ import { errnoOf } from '#libs/errors/errors.js'
 import { findHoles } from '#libs/os/libc.js'
 import { openQuietly } from '#libs/os/open-quietly.js'
 import { type Raw, rawFromText, rawToBytes } from '#libs/os/raw.js'
-import type { Entry, EntryType, HeldBytes, PlannedEntry, Problem } from './entry.js'
+import type { Entry, EntryState, EntryType, HeldBytes, PlannedEntry, Problem } from './entry.js'
 import { entryLine, headerLine, MANIFEST_NAME } from './manifest.js'
 import { openOwnerNames } from './owner-names.js'
 import type { Packed, PackRequest } from './pack.js'
 import { decodePlan } from './plan.js'
-import { copyData, type Digest, hashData, readWhole } from './read-data.js'
-import { fstatNow, KINDS, lstatNow, type StatNow, unmoved } from './stat-now.js'
-import { BLOCK, type MemberHead, type PreparedHead, padded, prepareHead } from './tar-header.js'
+import { copyData, type Digest, type Holes, hashData, readWhole } from './read-data.js'
+import { openRootCheck } from './root-check.js'
+import { fstatNow, isUnmoved, KINDS, lstatNow, type StatNow } from './stat-now.js'
+import { BLOCK, type PreparedHead, padded, prepareHead } from './tar-header.js'
 import type { TarSink } from './tar-sink.js'
 import { readXattrs, xattrRecords } from './xattrs.js'
 
@@ -22,6 +23,7 @@ import { readXattrs, xattrRecords } from './xattrs.js'
 const RECORD_BYTES = 20 * BLOCK
 
 const VANISHED = 'vanished before it was read'
+const THROUGH_SYMLINK = 'lies behind a symlink now, which is not followed'
 const REASONS: Readonly<Record<string, string>> = {
   ENOENT: VANISHED,
   ENOTDIR: VANISHED,
@@ -32,7 +34,10 @@ const REASONS: Readonly<Record<string, string>> = {
   EIO: 'an input/output error',
 }
 
-/** What the names of one inode share: the manifest's line of the first. */
+/** A line of the manifest while it is put together: one shape for all, which the engine is fast with. */
+type Line = { -readonly [K in keyof Entry]: Entry[K] }
+
+/** What the names of one inode share: the manifest's line of the one that carries the data. */
 type Data = Entry & Required<Pick<Entry, 'sha256' | 'offset'>>
 
 /** `checkStopped` throws when the packing is to end; asked between entries and between the steps of a large file. */
@@ -41,101 +46,114 @@ export function packBundle(request: PackRequest, sink: TarSink, checkStopped: ()
   const lines = [headerLine(header)]
   const problems: Problem[] = []
   const names = openOwnerNames()
+  const rootCheck = openRootCheck(header.roots)
   /** Data of linked inodes, by the path that the plan calls the first name. */
   const linked = new Map<Raw, Data>()
-  let again: PlannedEntry[] = []
+  const again: PlannedEntry[] = []
 
   const fail = (path: Raw, reason: string) => problems.push({ path, kind: 'failed', reason })
-  const write = (entry: Entry) => lines.push(entryLine(entry))
+  const changed = (path: Raw) =>
+    problems.push({ path, kind: 'changed', reason: 'changed while it was read, twice; it is kept as it was read' })
+  const write = (line: Entry) => lines.push(entryLine(line))
 
-  /** The manifest's line and the tar's head of an entry without data as it is now. */
-  const describe = (path: Raw, type: EntryType, { size, ...stat }: StatNow, link?: Raw): { entry: Entry; head: PreparedHead } => {
-    const xattrs = type === 'hardlink' ? undefined : readXattrs(path, keep)
-    const entry: Entry = {
-      ...plain(stat),
+  const lineOf = (path: Raw, type: EntryType, stat: StatNow): Line => {
+    const line: Line = {
       path,
       type,
-      size,
-      ...names.of(stat),
-      ...(link !== undefined && { link }),
-      ...(xattrs && { xattrs }),
+      size: stat.size,
+      mtimeNs: stat.mtimeNs,
+      ctimeNs: stat.ctimeNs,
+      atimeNs: stat.atimeNs,
+      dev: stat.dev,
+      ino: stat.ino,
+      nlink: stat.nlink,
+      mode: stat.mode,
+      uid: stat.uid,
+      gid: stat.gid,
+      uname: names.user(stat.uid),
+      gname: names.group(stat.gid),
       state: 'ok',
     }
-    const head: MemberHead = {
-      ...entry,
-      name: memberName(path, type),
-      size: type === 'file' ? size : 0,
-      ...(link !== undefined && { link: type === 'hardlink' ? memberName(link, type) : link }),
-      ...(xattrs && { records: xattrRecords(xattrs) }),
-    }
-    return { entry, head: prepareHead(head) }
+    const xattrs = readXattrs(path, keep)
+    if (xattrs !== undefined) line.xattrs = xattrs
+    return line
   }
 
-  const packNameless = ({ path, type }: PlannedEntry): void => {
+  /** Symlinks and directories. */
+  const packNameless = ({ path, type, dev, ino }: PlannedEntry): void => {
     const stat = lstatNow(path)
     if (stat === undefined) fail(path, VANISHED)
     else if (stat.type !== type) fail(path, `was ${KINDS[type]} and is ${KINDS[stat.type]} now`)
+    else if ((stat.ino !== ino || stat.dev !== dev) && !rootCheck.isStraight(path)) fail(path, THROUGH_SYMLINK)
     else {
-      const link = type === 'symlink' ? (readlinkSync(rawToBytes(path), 'latin1') as Raw) : undefined
-      const { entry, head } = describe(path, type, stat, link)
-      writeHead(sink, head)
-      write(entry)
+      const line = lineOf(path, type, stat)
+      if (type === 'symlink') line.link = readlinkSync(rawToBytes(path), 'latin1') as Raw
+      writeHead(sink, headOf(line, line.link))
+      write(line)
     }
   }
 
   /** A further name of an inode: a link to the data, if they are there and still its own; else a file of its own. */
   const packLink = (planned: PlannedEntry, last: boolean): void => {
     const { path } = planned
-    const first = planned.link ?? path
+    const first = firstNameOf(planned)
     const data = linked.get(first)
     const stat = lstatNow(path)
     if (stat === undefined) fail(path, VANISHED)
     else if (data !== undefined && stat.type === 'file' && stat.dev === data.dev && stat.ino === data.ino) {
-      const { entry, head } = describe(path, 'hardlink', { ...stat, size: data.size }, data.path)
-      if (data.dataBundle === undefined) writeHead(sink, head)
-      const { sha256, offset, dataBundle, holes, state } = data
-      write({ ...entry, sha256, offset, ...(dataBundle !== undefined && { dataBundle }), ...(holes && { holes }), state })
-    } else if (!last && again.some((waiting) => waiting.path === first)) again.push(planned)
-    else packFile({ ...planned, type: 'file' }, first, last)
+      // Times and mode are those of the data as they were read: with newer ones, a later run would take old bytes for unchanged.
+      const line: Entry = { ...data, path, type: 'hardlink', link: data.path }
+      if (data.dataBundle === undefined) writeHead(sink, headOf(line, memberName(data.path, 'file')))
+      if (data.state === 'changed') changed(path)
+      write(line)
+    } else if (!last && again.some((waiting) => firstNameOf(waiting) === first)) again.push(planned)
+    else packFile({ ...planned, type: 'file' }, last)
   }
 
-  /** `first`: the path under which the other names of its inode look for its data. */
-  const packFile = (planned: PlannedEntry, first: Raw, last: boolean): void => {
+  const packFile = (planned: PlannedEntry, last: boolean): void => {
     const { path, held } = planned
     const fd = openQuietly(path)
     try {
-      const { sparse, ...before } = fstatNow(fd)
+      const before = fstatNow(fd)
       if (before.type !== 'file') {
         fail(path, `was a file and is ${KINDS[before.type]} now`)
         return
       }
-      const holes = sparse ? findHoles(fd, before.size) : []
-      const described = describe(path, 'file', before)
-      const entry: Entry = { ...described.entry, ...(holes.length > 0 && { holes }) }
-      const done = (line: Data) => {
+      // Another inode is what a saved file is, and every file on another host; or one that a swapped directory leads out to.
+      if ((before.ino !== planned.ino || before.dev !== planned.dev) && !rootCheck.isStraight(path, fd)) {
+        fail(path, THROUGH_SYMLINK)
+        return
+      }
+      const line = lineOf(path, 'file', before)
+      const holes = before.sparse ? findHoles(fd, before.size) : NO_HOLES
+      if (holes.length > 0) line.holes = holes
+      const done = (sha256: string, offset: number, state: EntryState) => {
+        line.sha256 = sha256
+        line.offset = offset
+        line.state = state
         write(line)
-        if (before.nlink > 1) linked.set(first, line)
+        if (before.nlink > 1) linked.set(firstNameOf(planned), line as Data)
       }
+      const head = headOf(line, undefined)
       const started = sink.position
-      const stored = storeData(fd, described.head, before.size, holes, held)
-      const changed = stored.digest === undefined || !unmoved(before, fstatNow(fd))
-      if (stored.digest !== undefined && stored.held !== undefined && !changed) {
-        const { bundle: dataBundle, offset } = stored.held
-        done({ ...entry, sha256: stored.digest, offset, dataBundle })
-        return
-      }
+      const stored = storeData(fd, head, before.size, holes, held)
+      const { digest } = stored
+      const whole = digest !== undefined && isUnmoved(fd, before)
       if (stored.held !== undefined) {
-        // It moved while it was hashed: nothing was written of it.
-        retry(planned, last)
-        return
-      }
-      const offset = started + described.head.bytes
-      if (!changed) done({ ...entry, sha256: stored.digest as string, offset })
-      else if (last && stored.digest !== undefined) {
-        problems.push({ path, kind: 'changed', reason: 'changed while it was read, twice; it is kept as it was read' })
-        done({ ...entry, sha256: stored.digest, offset, state: 'changed' })
+        // Nothing was written of it.
+        if (!whole) {
+          retry(planned, last)
+          return
+        }
+        line.dataBundle = stored.held.bundle
+        done(digest, stored.held.offset, 'ok')
+      } else if (whole) done(digest, started + head.bytes, 'ok')
+      else if (last && digest !== undefined) {
+        changed(path)
+        done(digest, started + head.bytes, 'changed')
       } else {
-        if (!sink.takeBack(started)) write({ ...entry, offset, state: 'void' })
+        if (!sink.takeBack(started)) writeVoid(line, started + head.bytes)
+        if (stored.failure !== undefined) throw stored.failure
         retry(planned, last)
       }
     } finally {
@@ -143,19 +161,29 @@ export function packBundle(request: PackRequest, sink: TarSink, checkStopped: ()
     }
   }
 
+  /** A member that some of went out already, and that is not the file. */
+  const writeVoid = (line: Line, offset: number) => {
+    line.offset = offset
+    line.state = 'void'
+    write(line)
+  }
+
   const retry = (planned: PlannedEntry, last: boolean) => {
     if (last) fail(planned.path, 'changed while it was read, twice, and could not be kept')
     else again.push(planned)
   }
 
-  /** Writes head and data of a file; or, where they are the bytes that `held` says, nothing. */
+  /**
+   * Writes head and data of a file; or, where they are the bytes that `held` says, nothing. The member is whole whatever happens: without
+   * a digest its end is zeros, because the file ended early or could not be read on (`failure`).
+   */
   const storeData = (
     fd: number,
     head: PreparedHead,
     size: number,
-    holes: readonly (readonly [number, number])[],
+    holes: Holes,
     held: HeldBytes | undefined,
-  ): { digest: Digest; held?: HeldBytes } => {
+  ): { digest: Digest; held?: HeldBytes; failure?: unknown } => {
     const memberBytes = head.bytes + padded(size)
     if (memberBytes <= sink.capacity) {
       sink.reserve(memberBytes)
@@ -171,15 +199,23 @@ export function packBundle(request: PackRequest, sink: TarSink, checkStopped: ()
       if (digest === held.sha256) return { digest, held }
     }
     writeHead(sink, head)
-    const digest = copyData(fd, sink, size, holes, checkStopped)
-    sink.zeros(padded(size) - size)
-    return { digest }
+    const end = sink.position + padded(size)
+    let digest: Digest
+    let failure: unknown
+    try {
+      digest = copyData(fd, sink, size, holes, checkStopped)
+    } catch (error) {
+      if (errnoOf(error) === undefined) throw error
+      failure = error
+    }
+    sink.zeros(end - sink.position)
+    return failure === undefined ? { digest } : { digest, failure }
   }
 
   const packOne = (planned: PlannedEntry, last: boolean): void => {
     checkStopped()
     try {
-      if (planned.type === 'file') packFile(planned, planned.path, last)
+      if (planned.type === 'file') packFile(planned, last)
       else if (planned.type === 'hardlink') packLink(planned, last)
       else packNameless(planned)
     } catch (error) {
@@ -190,18 +226,38 @@ export function packBundle(request: PackRequest, sink: TarSink, checkStopped: ()
   }
 
   for (const planned of decodePlan(request.plan)) packOne(planned, false)
-  const second = again
-  again = []
-  for (const planned of second) packOne(planned, true)
+  for (const planned of again.splice(0)) packOne(planned, true)
 
-  const manifest = Buffer.from(lines.join(''))
-  writeHead(sink, prepareHead(manifestHead(manifest.length, header.createdAt)))
+  const manifest = Buffer.concat(lines.map((line) => Buffer.from(line)))
+  writeHead(sink, manifestHead(manifest.length, header.createdAt))
   sink.write(manifest)
   sink.zeros(padded(manifest.length) - manifest.length + 2 * BLOCK)
   sink.zeros((RECORD_BYTES - (sink.position % RECORD_BYTES)) % RECORD_BYTES)
   const { bytes: tarBytes, sha256: tarSha256 } = sink.end()
   return { tarBytes, tarSha256, manifest, problems }
 }
+
+const NO_HOLES: [number, number][] = []
+
+/** The path under which the names of an inode look for its data. */
+const firstNameOf = ({ link, path }: PlannedEntry): Raw => link ?? path
+
+/** The tar's head of an entry. `link`: as tars have it, of a hard link without the leading slash. */
+const headOf = (line: Entry, link: Raw | undefined): PreparedHead =>
+  prepareHead({
+    name: memberName(line.path, line.type),
+    type: line.type,
+    size: line.type === 'file' ? line.size : 0,
+    mode: line.mode,
+    uid: line.uid,
+    gid: line.gid,
+    uname: line.uname,
+    gname: line.gname,
+    mtimeNs: line.mtimeNs,
+    link,
+    // The member that has the data has the attributes of its inode.
+    records: line.xattrs === undefined || line.type === 'hardlink' ? undefined : xattrRecords(line.xattrs),
+  })
 
 /** A head with many xattrs may be larger than a buffer. */
 function writeHead(sink: TarSink, head: PreparedHead): void {
@@ -222,17 +278,15 @@ function memberName(path: Raw, type: EntryType): Raw {
   return (type === 'directory' ? `${path.slice(1)}/` : path.slice(1)) as Raw
 }
 
-/** Without what only the moment needs. */
-const plain = ({ type: _, ...stat }: Omit<StatNow, 'size'>) => stat
-
-const manifestHead = (size: number, createdAt: Date): MemberHead => ({
-  name: rawFromText(MANIFEST_NAME),
-  type: 'file',
-  size,
-  mode: 0o644,
-  uid: 0,
-  gid: 0,
-  uname: '',
-  gname: '',
-  mtimeNs: BigInt(Math.floor(createdAt.getTime() / 1000)) * 1_000_000_000n,
-})
+const manifestHead = (size: number, createdAt: Date): PreparedHead =>
+  prepareHead({
+    name: rawFromText(MANIFEST_NAME),
+    type: 'file',
+    size,
+    mode: 0o644,
+    uid: 0,
+    gid: 0,
+    uname: '',
+    gname: '',
+    mtimeNs: BigInt(Math.floor(createdAt.getTime() / 1000)) * 1_000_000_000n,
+  })

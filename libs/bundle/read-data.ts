@@ -3,9 +3,9 @@ import { createHash, hash } from 'node:crypto'
 import { readSync } from 'node:fs'
 import type { TarSink } from './tar-sink.js'
 
-type Holes = readonly (readonly [number, number])[]
+export type Holes = readonly (readonly [number, number])[]
 
-/** Hex SHA-256; undefined where the file ended early: the rest of the member is zeros, and not the file's. */
+/** Hex SHA-256; undefined where the file ended early. */
 export type Digest = string | undefined
 
 /** One step of reading a large file. */
@@ -18,7 +18,7 @@ export function readWhole(fd: number, buffer: Buffer, at: number, size: number, 
   return read === size ? hash('sha256', buffer.subarray(at, at + size), 'hex') : undefined
 }
 
-/** A file of any size through the buffers of a tar. Holes are not read: their zeros are made. */
+/** A file of any size through the buffers of a tar, until it ends or cannot be read on. Holes are not read: their zeros are made. */
 export function copyData(fd: number, sink: TarSink, size: number, holes: Holes, isStopped: () => void): Digest {
   const digest = createHash('sha256')
   for (const { offset, length, hole } of pieces(size, holes)) {
@@ -30,10 +30,7 @@ export function copyData(fd: number, sink: TarSink, size: number, holes: Holes, 
       const read = hole ? part : readFully(fd, buffer, at, part, offset + done)
       if (hole) buffer.fill(0, at, at + part)
       sink.advance(read)
-      if (read < part) {
-        sink.zeros(size - offset - done - read)
-        return undefined
-      }
+      if (read < part) return undefined
       digest.update(buffer.subarray(at, at + part))
       done += part
     }

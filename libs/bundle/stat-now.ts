@@ -6,14 +6,14 @@ import type { EntryStat } from './entry.js'
 export interface StatNow extends Omit<EntryStat, 'type'> {
   /** `special`: a FIFO, a socket, a device. */
   readonly type: 'file' | 'symlink' | 'directory' | 'special'
+  /** Whether it takes less room on its disk than it has bytes. */
+  readonly sparse: boolean
 }
 
-const S_IFMT = 0o170000n
-const TYPES: ReadonlyMap<bigint, StatNow['type']> = new Map([
-  [0o100000n, 'file'],
-  [0o040000n, 'directory'],
-  [0o120000n, 'symlink'],
-])
+const S_IFMT = 0o170000
+const S_IFREG = 0o100000
+const S_IFDIR = 0o040000
+const S_IFLNK = 0o120000
 
 /** For people: what an entry is. */
 export const KINDS: Readonly<Record<StatNow['type'] | 'hardlink', string>> = {
@@ -24,35 +24,45 @@ export const KINDS: Readonly<Record<StatNow['type'] | 'hardlink', string>> = {
   special: 'a special file',
 }
 
+const EXACTLY = { bigint: true } as const
+const EXACTLY_IF_THERE = { bigint: true, throwIfNoEntry: false } as const
+
 /** Undefined where there is nothing (any more). */
 export function lstatNow(path: Raw): StatNow | undefined {
-  const stat = lstatSync(rawToBytes(path), { bigint: true, throwIfNoEntry: false })
+  const stat = lstatSync(rawToBytes(path), EXACTLY_IF_THERE)
   return stat && from(stat)
 }
 
-export function fstatNow(fd: number): StatNow & { readonly sparse: boolean } {
-  const stat = fstatSync(fd, { bigint: true })
-  // Small files may lie in their inode: that is no hole.
-  return { ...from(stat), sparse: stat.size >= 65_536n && stat.blocks * 512n < stat.size }
+export const fstatNow = (fd: number): StatNow => from(fstatSync(fd, EXACTLY))
+
+/** Whether an open file is still as it was when reading it began. */
+export function isUnmoved(fd: number, before: StatNow): boolean {
+  const { size, mtimeNs, ctimeNs } = fstatSync(fd, EXACTLY)
+  return mtimeNs === before.mtimeNs && ctimeNs === before.ctimeNs && Number(size) === before.size
 }
 
-/** Whether a file is still as it was when reading it began. */
-export const unmoved = (before: StatNow, after: StatNow): boolean =>
-  before.size === after.size && before.mtimeNs === after.mtimeNs && before.ctimeNs === after.ctimeNs
+/** Smaller files may lie in their inode: that is no hole. */
+const SPARSE_FROM_BYTES = 65_536
+/** The unit of `st_blocks`, whatever the file system's own blocks are. */
+const BLOCK_BYTES = 512
 
 function from(stat: BigIntStats): StatNow {
-  const type = TYPES.get(stat.mode & S_IFMT) ?? 'special'
+  const mode = Number(stat.mode)
+  const kind = mode & S_IFMT
+  const type = kind === S_IFREG ? 'file' : kind === S_IFDIR ? 'directory' : kind === S_IFLNK ? 'symlink' : 'special'
+  const size = type === 'file' ? Number(stat.size) : 0
   return {
     type,
-    size: type === 'file' ? Number(stat.size) : 0,
+    size,
     mtimeNs: stat.mtimeNs,
     ctimeNs: stat.ctimeNs,
     atimeNs: stat.atimeNs,
     dev: stat.dev,
     ino: stat.ino,
     nlink: Number(stat.nlink),
-    mode: Number(stat.mode & 0o7777n),
+    mode: mode & 0o7777,
     uid: Number(stat.uid),
     gid: Number(stat.gid),
+    sparse: size >= SPARSE_FROM_BYTES && Number(stat.blocks) * BLOCK_BYTES < size,
   }
 }

@@ -3,8 +3,9 @@
  * long names for names that are not UTF-8. What GNU tar, bsdtar and Python's tarfile all read in silence.
  *
  * Sources: POSIX.1-2017 pax, "ustar Interchange Format" and "pax Extended Header"; the GNU tar manual, "Basic Tar Format".
+ * Everything is a Raw string until it is written: no buffer a record, and the checksum is added up while the fields are written.
  */
-import { type Raw, textOf } from '#libs/os/raw.js'
+import { type Raw, rawFromText, textOf } from '#libs/os/raw.js'
 
 export const BLOCK = 512
 
@@ -32,9 +33,9 @@ export interface MemberHead {
   readonly gname: string
   readonly mtimeNs: bigint
   /** Target of a symlink; of a hard link the name of the member that has the data. */
-  readonly link?: Raw
-  /** More pax records, value raw: `SCHILY.xattr.user.x`. */
-  readonly records?: ReadonlyMap<string, Buffer>
+  readonly link?: Raw | undefined
+  /** More pax records, key and value raw: `SCHILY.xattr.user.x`. */
+  readonly records?: ReadonlyMap<Raw, Raw> | undefined
 }
 
 /** The head, ready to be written: how long it is must be known before the data are read behind it. */
@@ -44,56 +45,85 @@ export interface PreparedHead {
   write(buffer: Buffer, at: number): number
 }
 
-const NS = 1_000_000_000n
+/** Where the fields of a header begin. */
+const MODE = 100
+const UID = 108
+const GID = 116
+const SIZE = 124
+const MTIME = 136
+const CHECKSUM = 148
+const FLAG = 156
+const LINK = 157
+const MAGIC = 257
+const UNAME = 265
+const GNAME = 297
+const DEVICE_MAJOR = 329
+const DEVICE_MINOR = 337
+const PREFIX = 345
+
 /** The largest numbers in 7 and in 11 octal digits. */
 const MAX_OCTAL_7 = 0o7777777
 const MAX_OCTAL_11 = 0o77777777777
 const NAME_BYTES = 100
 const PREFIX_BYTES = 155
+/** Of the owner's names; the last byte is a NUL. */
+const OWNER_BYTES = 31
 const ASCII = /^[\x00-\x7f]*$/
 
 export function prepareHead(head: MemberHead): PreparedHead {
-  const { name, link } = head
-  const records: Buffer[] = []
-  const long: { flag: number; value: Raw }[] = []
+  const { name, link, size, uid, gid, records } = head
+  const uname = rawOf(head.uname)
+  const gname = rawOf(head.gname)
+  const { seconds, text: mtime } = timeOf(head.mtimeNs)
+  let pax = ''
+  let longName: Raw | undefined
+  let longLink: Raw | undefined
+  /** Bytes of the name before the slash where it is cut in two; 0: it is not. */
+  let cut = 0
 
-  const split = ASCII.test(name) ? splitName(name) : undefined
-  if (split === undefined && textOf(name) !== undefined) records.push(record('path', Buffer.from(name, 'latin1')))
-  else if (split === undefined && name.length > NAME_BYTES) long.push({ flag: TYPE_FLAG.longName, value: name })
-  if (link !== undefined && (link.length > NAME_BYTES || !ASCII.test(link))) {
-    if (textOf(link) !== undefined) records.push(record('linkpath', Buffer.from(link, 'latin1')))
-    else if (link.length > NAME_BYTES) long.push({ flag: TYPE_FLAG.longLink, value: link })
+  if (name.length > NAME_BYTES || !ASCII.test(name)) {
+    cut = cutOf(name)
+    if (cut > 0) {
+      // It fits.
+    } else if (textOf(name) !== undefined) pax += record('path', name)
+    else if (name.length > NAME_BYTES) longName = name
   }
-  const seconds = head.mtimeNs / NS - (head.mtimeNs % NS < 0n ? 1n : 0n)
-  const plainTime = head.mtimeNs % NS === 0n && seconds >= 0n && seconds <= BigInt(MAX_OCTAL_11)
-  if (!plainTime) records.push(record('mtime', Buffer.from(decimalTime(head.mtimeNs))))
-  if (head.size > MAX_OCTAL_11) records.push(record('size', Buffer.from(String(head.size))))
-  if (head.uid > MAX_OCTAL_7) records.push(record('uid', Buffer.from(String(head.uid))))
-  if (head.gid > MAX_OCTAL_7) records.push(record('gid', Buffer.from(String(head.gid))))
-  for (const [key, value] of head.records ?? []) records.push(record(key, value))
+  if (link !== undefined && (link.length > NAME_BYTES || !ASCII.test(link))) {
+    if (textOf(link) !== undefined) pax += record('linkpath', link)
+    else if (link.length > NAME_BYTES) longLink = link
+  }
+  if (mtime !== undefined) pax += record('mtime', mtime)
+  if (size > MAX_OCTAL_11) pax += record('size', String(size))
+  if (uid > MAX_OCTAL_7) pax += record('uid', String(uid))
+  if (gid > MAX_OCTAL_7) pax += record('gid', String(gid))
+  if (uname.length > OWNER_BYTES || !ASCII.test(uname)) pax += record('uname', uname)
+  if (gname.length > OWNER_BYTES || !ASCII.test(gname)) pax += record('gname', gname)
+  if (records !== undefined) for (const [key, value] of records) pax += record(key, value)
 
-  const paxBytes = records.reduce((sum, { length }) => sum + length, 0)
-  const bytes =
-    (paxBytes > 0 ? BLOCK + padded(paxBytes) : 0) +
-    long.reduce((sum, { value }) => sum + BLOCK + padded(value.length + 1), 0) +
-    BLOCK
   return {
-    bytes,
+    bytes: leadingBytes(pax.length) + longBytes(longName) + longBytes(longLink) + BLOCK,
     write(buffer, start) {
       let at = start
-      buffer.fill(0, start, start + bytes)
-      if (paxBytes > 0) {
-        writeLeading(buffer, at, '././@PaxHeader', TYPE_FLAG.pax, paxBytes)
-        let into = at + BLOCK
-        for (const one of records) into += one.copy(buffer, into)
-        at += BLOCK + padded(paxBytes)
-      }
-      for (const { flag, value } of long) {
-        writeLeading(buffer, at, '././@LongLink', flag, value.length + 1)
-        buffer.write(value, at + BLOCK, 'latin1')
-        at += BLOCK + padded(value.length + 1)
-      }
-      writeMain(buffer, at, head, split, Number(seconds))
+      if (pax !== '') at = writeLeading(buffer, at, '././@PaxHeader', TYPE_FLAG.pax, pax)
+      // GNU's values end with a NUL.
+      if (longName !== undefined) at = writeLeading(buffer, at, '././@LongLink', TYPE_FLAG.longName, `${longName}\0`)
+      if (longLink !== undefined) at = writeLeading(buffer, at, '././@LongLink', TYPE_FLAG.longLink, `${longLink}\0`)
+
+      buffer.set(TEMPLATE, at)
+      let sum = TEMPLATE_SUM
+      if (cut > 0) {
+        sum += put(buffer, at + PREFIX, name, 0, cut)
+        sum += put(buffer, at, name, cut + 1, name.length)
+      } else sum += put(buffer, at, name, 0, Math.min(name.length, NAME_BYTES))
+      sum += octal7(buffer, at + MODE, head.mode)
+      sum += octal7(buffer, at + UID, uid)
+      sum += octal7(buffer, at + GID, gid)
+      sum += octal11(buffer, at + SIZE, size)
+      sum += octal11(buffer, at + MTIME, Math.min(Math.max(seconds, 0), MAX_OCTAL_11))
+      if (link !== undefined) sum += put(buffer, at + LINK, link, 0, Math.min(link.length, NAME_BYTES))
+      sum += put(buffer, at + UNAME, uname, 0, Math.min(uname.length, OWNER_BYTES))
+      sum += put(buffer, at + GNAME, gname, 0, Math.min(gname.length, OWNER_BYTES))
+      seal(buffer, at, TYPE_FLAG[head.type], sum)
       return at + BLOCK
     },
   }
@@ -102,89 +132,142 @@ export function prepareHead(head: MemberHead): PreparedHead {
 /** Rounded up to whole blocks. */
 export const padded = (bytes: number): number => Math.ceil(bytes / BLOCK) * BLOCK
 
+const leadingBytes = (bytes: number): number => (bytes === 0 ? 0 : BLOCK + padded(bytes))
+const longBytes = (value: Raw | undefined): number => (value === undefined ? 0 : leadingBytes(value.length + 1))
+
+const rawOf = (text: string): string => (ASCII.test(text) ? text : rawFromText(text))
+
 /** `<length> <key>=<value>\n`, where the length counts itself. */
-function record(key: string, value: Buffer): Buffer {
-  const rest = Buffer.byteLength(key) + value.length + 3
+function record(key: string, value: string): string {
+  const rest = key.length + value.length + 3
   let length = rest + String(rest).length
   length = rest + String(length).length
-  return Buffer.concat([Buffer.from(`${length} ${key}=`), value, Buffer.from('\n')])
+  return `${length} ${key}=${value}\n`
 }
 
-/** Seconds with as many decimals as there are, also before 1970: `-1.5`. */
-function decimalTime(ns: bigint): string {
-  const magnitude = ns < 0n ? -ns : ns
-  const fraction = magnitude % NS
-  const decimals = fraction === 0n ? '' : `.${String(fraction).padStart(9, '0').replace(/0+$/, '')}`
-  return `${ns < 0n ? '-' : ''}${magnitude / NS}${decimals}`
+/** Nanoseconds of a second, in digits. */
+const DECIMALS = 9
+const ZERO = 0x30
+
+/**
+ * Whole seconds, rounded down, for the header; and where they do not say it all, the time as pax has it: `1.5`, also `-1.5` before 1970.
+ * Digits are cut from the number's text: a fifth of the time that dividing bigints takes.
+ */
+function timeOf(ns: bigint): { seconds: number; text: string | undefined } {
+  const sign = ns < 0n ? '-' : ''
+  const digits = String(ns < 0n ? -ns : ns).padStart(DECIMALS + 1, '0')
+  const point = digits.length - DECIMALS
+  let end = digits.length
+  while (end > point && digits.charCodeAt(end - 1) === ZERO) end--
+  const whole = digits.slice(0, point)
+  const seconds = Number(whole)
+  if (end > point) {
+    return { seconds: sign ? -seconds - 1 : seconds, text: `${sign}${whole}.${digits.slice(point, end)}` }
+  }
+  return sign || seconds > MAX_OCTAL_11
+    ? { seconds: sign ? -seconds : seconds, text: sign + whole }
+    : { seconds, text: undefined }
 }
 
-/** Into the two fields of ustar, cut at a slash; undefined where that does not go. */
-function splitName(name: string): { prefix: string; name: string } | undefined {
-  if (name.length <= NAME_BYTES) return { prefix: '', name }
-  if (name.length > NAME_BYTES + 1 + PREFIX_BYTES) return undefined
+/** Where an ASCII name can be cut at a slash, so that both parts fit into the fields of ustar; 0 where it need not or cannot be. */
+function cutOf(name: string): number {
+  if (name.length <= NAME_BYTES || name.length > NAME_BYTES + 1 + PREFIX_BYTES || !ASCII.test(name)) return 0
   // The slash at the end of a directory belongs to its name.
   const slash = name.indexOf('/', name.length - NAME_BYTES - 1)
-  if (slash < 1 || slash > PREFIX_BYTES || slash >= name.length - 1) return undefined
-  return { prefix: name.slice(0, slash), name: name.slice(slash + 1) }
+  return slash < 1 || slash > PREFIX_BYTES || slash >= name.length - 1 ? 0 : slash
 }
 
-/** A header that says something about the next one. */
-function writeLeading(buffer: Buffer, at: number, name: string, flag: number, size: number): void {
-  buffer.write(name, at, 'latin1')
-  octal(buffer, at + 100, 7, 0o644)
-  octal(buffer, at + 108, 7, 0)
-  octal(buffer, at + 116, 7, 0)
-  octal(buffer, at + 124, 11, size)
-  octal(buffer, at + 136, 11, 0)
-  finish(buffer, at, flag)
+/** What all headers have: the magic number, no device, and a checksum of spaces, as which it counts itself. */
+const TEMPLATE = Buffer.alloc(BLOCK)
+TEMPLATE.fill(0x20, CHECKSUM, FLAG)
+TEMPLATE.write('ustar\x0000', MAGIC, 'latin1')
+octal7(TEMPLATE, DEVICE_MAJOR, 0)
+octal7(TEMPLATE, DEVICE_MINOR, 0)
+const TEMPLATE_SUM = TEMPLATE.reduce((sum, byte) => sum + byte, 0)
+
+/** A header that says something about the next one, and what it says. */
+function writeLeading(buffer: Buffer, at: number, name: string, flag: number, value: string): number {
+  buffer.set(TEMPLATE, at)
+  let sum = TEMPLATE_SUM
+  sum += put(buffer, at, name, 0, name.length)
+  sum += octal7(buffer, at + MODE, 0o644)
+  sum += octal7(buffer, at + UID, 0)
+  sum += octal7(buffer, at + GID, 0)
+  sum += octal11(buffer, at + SIZE, value.length)
+  sum += octal11(buffer, at + MTIME, 0)
+  seal(buffer, at, flag, sum)
+  const start = at + BLOCK
+  const end = start + padded(value.length)
+  buffer.write(value, start, 'latin1')
+  buffer.fill(0, start + value.length, end)
+  return end
 }
 
-function writeMain(
-  buffer: Buffer,
-  at: number,
-  head: MemberHead,
-  split: { prefix: string; name: string } | undefined,
-  seconds: number,
-): void {
-  buffer.write(split?.name ?? head.name.slice(0, NAME_BYTES), at, 'latin1')
-  octal(buffer, at + 100, 7, head.mode)
-  octal(buffer, at + 108, 7, head.uid)
-  octal(buffer, at + 116, 7, head.gid)
-  octal(buffer, at + 124, 11, head.size)
-  octal(buffer, at + 136, 11, Math.min(Math.max(seconds, 0), MAX_OCTAL_11))
-  if (head.link !== undefined) buffer.write(head.link.slice(0, NAME_BYTES), at + 157, 'latin1')
-  buffer.write(head.uname.slice(0, 31), at + 265, 31, 'utf8')
-  buffer.write(head.gname.slice(0, 31), at + 297, 31, 'utf8')
-  octal(buffer, at + 329, 7, 0)
-  octal(buffer, at + 337, 7, 0)
-  if (split?.prefix) buffer.write(split.prefix, at + 345, 'latin1')
-  finish(buffer, at, TYPE_FLAG[head.type])
-}
-
-function finish(buffer: Buffer, at: number, flag: number): void {
-  buffer[at + 156] = flag
-  buffer.write('ustar\x0000', at + 257, 'latin1')
-  buffer.fill(0x20, at + 148, at + 156) // the sum counts its own field as spaces
-  let sum = 0
-  for (let i = at; i < at + BLOCK; i++) sum += buffer[i] as number
-  octal(buffer, at + 148, 6, sum)
-  buffer[at + 154] = 0
-  buffer[at + 155] = 0x20
-}
-
-/** Octal digits and a NUL; what does not fit is big-endian with the highest bit set, as GNU tar writes it. */
-function octal(buffer: Buffer, at: number, digits: number, value: number): void {
-  let rest = value
-  if (rest < 8 ** digits) {
-    for (let i = at + digits - 1; i >= at; i--) {
-      buffer[i] = 0x30 + (rest % 8)
-      rest = Math.floor(rest / 8)
-    }
-    return
+/** The last two fields of a header; `sum` is that of all others. */
+function seal(buffer: Buffer, at: number, flag: number, sum: number): void {
+  buffer[at + FLAG] = flag
+  let rest = sum + flag
+  for (let i = at + CHECKSUM + 5; i >= at + CHECKSUM; i--) {
+    buffer[i] = 0x30 + (rest & 7)
+    rest >>>= 3
   }
+  buffer[at + CHECKSUM + 6] = 0 // the eighth byte stays a space
+}
+
+/** Writes a part of a Raw string; returns the sum of its bytes. For some ten bytes a loop is faster than a call out of JavaScript. */
+function put(buffer: Buffer, at: number, text: string, from: number, to: number): number {
+  let sum = 0
+  for (let i = from; i < to; i++) {
+    const byte = text.charCodeAt(i)
+    buffer[at + i - from] = byte
+    sum += byte
+  }
+  return sum
+}
+
+/** Octal digits and a NUL; returns the sum of the bytes. What does not fit goes as GNU tar writes it. */
+function octal7(buffer: Buffer, at: number, value: number): number {
+  if (value > MAX_OCTAL_7) return base256(buffer, at, 7, value)
+  let sum = 0
+  let rest = value
+  for (let i = at + 6; i >= at; i--) {
+    const digit = 0x30 + (rest & 7)
+    buffer[i] = digit
+    sum += digit
+    rest >>>= 3
+  }
+  return sum
+}
+
+function octal11(buffer: Buffer, at: number, value: number): number {
+  if (value > MAX_OCTAL_11) return base256(buffer, at, 11, value)
+  let sum = 0
+  // Bit operations end at 32 bits: the upper six digits and the lower five apart.
+  let low = value % 0o100000
+  let high = Math.floor(value / 0o100000)
+  for (let i = at + 10; i >= at; i--) {
+    const digit = 0x30 + (low & 7)
+    buffer[i] = digit
+    sum += digit
+    low >>>= 3
+    if (i === at + 6) {
+      low = high
+      high = 0
+    }
+  }
+  return sum
+}
+
+/** Big-endian, with the highest bit set. */
+function base256(buffer: Buffer, at: number, digits: number, value: number): number {
+  let sum = 0x80
+  let rest = value
   for (let i = at + digits; i > at; i--) {
-    buffer[i] = rest % 256
+    const byte = rest % 256
+    buffer[i] = byte
+    sum += byte
     rest = Math.floor(rest / 256)
   }
   buffer[at] = 0x80
+  return sum
 }

@@ -1,6 +1,6 @@
 /** Extended attributes as a bundle keeps them: raw in the manifest, and in the tar under the names that other tars use. */
 import { getXattr, listXattrs } from '#libs/os/libc.js'
-import type { Raw } from '#libs/os/raw.js'
+import { type Raw, rawFromBytes, rawFromText } from '#libs/os/raw.js'
 
 const CIFS_ACL = 'system.cifs_acl'
 /** POSIX ACLs have records of their own, as text, which GNU tar and bsdtar put back with `--acls`. */
@@ -25,15 +25,15 @@ export function readXattrs(path: Raw, keep: { xattrs: boolean; cifs: boolean }):
 }
 
 /** The pax records for them. */
-export function xattrRecords(xattrs: Readonly<Record<string, string>>): Map<string, Buffer> {
-  const records = new Map<string, Buffer>()
+export function xattrRecords(xattrs: Readonly<Record<string, string>>): Map<Raw, Raw> {
+  const records = new Map<Raw, Raw>()
   for (const [name, base64] of Object.entries(xattrs)) {
     const value = Buffer.from(base64, 'base64')
     const key = POSIX_ACLS.get(name)
     const text = key && aclText(value)
-    if (key && text) records.set(key, Buffer.from(text))
+    if (key && text) records.set(rawFromText(key), rawFromText(text))
     // A key with '=' in it could not be told from its value.
-    else if (!name.includes('=')) records.set(`SCHILY.xattr.${name}`, value)
+    else if (!name.includes('=')) records.set(rawFromText(`SCHILY.xattr.${name}`), rawFromBytes(value))
   }
   return records
 }
