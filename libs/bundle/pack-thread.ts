@@ -1,5 +1,6 @@
 /** A thread that packs, one bundle after the other. */
 import { type MessagePort, parentPort, receiveMessageOnPort } from 'node:worker_threads'
+import { isFirnError } from '#libs/errors/errors.js'
 import { packBundle } from './pack-bundle.js'
 import { FREE, type FromThread, type PackTask, STOPPED } from './pack-messages.js'
 import { createTarSink } from './tar-sink.js'
@@ -11,7 +12,11 @@ const BUFFER_BYTES = 2 ** 20
 /** Thrown to unwind a packing that its owner gave up. */
 class Stopped extends Error {}
 
-parentPort?.on('message', (task: PackTask) => {
+parentPort?.on('message', (task: PackTask | undefined) => {
+  if (task === undefined) {
+    parentPort?.close()
+    return
+  }
   const { port } = task
   const post = (message: FromThread) => port.postMessage(message)
   try {
@@ -20,10 +25,15 @@ parentPort?.on('message', (task: PackTask) => {
     }
     post({ kind: 'packed', packed: packBundle(task, createTarSink(buffersOf(task)), checkStopped) })
   } catch (error) {
-    if (!(error instanceof Stopped)) post({ kind: 'error', error })
+    if (!(error instanceof Stopped)) post(failureOf(error))
   }
   port.close()
 })
+
+function failureOf(error: unknown): FromThread {
+  const message = error instanceof Error ? error.message : String(error)
+  return { kind: 'failed', code: isFirnError(error) ? error.code : 'failed', message, cause: error }
+}
 
 /** Buffers that go round: `next` waits until one is back. */
 function buffersOf({ port, state }: PackTask) {

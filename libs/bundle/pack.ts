@@ -32,43 +32,65 @@ export interface Packing {
 }
 
 export interface Packer {
-  /** Waits for a free thread where all are at work. */
+  /** Begins when the first chunk is asked for; waits for a free thread where all are at work. */
   pack(request: PackRequest, options?: { signal?: AbortSignal }): Packing
+  /** What is being packed fails; returns when every thread has ended. */
   close(): Promise<void>
 }
 
 interface PackThread {
   readonly worker: Worker
+  readonly exited: Promise<void>
   busy: boolean
+  /** What killed it. */
+  cause?: unknown
 }
 
-/** Threads are started when they are first needed, and kept. */
+/** Threads are started when they are first needed, and kept; one that died is replaced. */
 export function openPacker(options: { threads: number }): Packer {
-  const threads: PackThread[] = []
+  const threads = new Set<PackThread>()
   const waiting: ((thread: PackThread) => void)[] = []
+  const closing = new AbortController()
 
-  const acquire = (): PackThread | Promise<PackThread> => {
-    const idle = threads.find(({ busy }) => !busy)
-    if (idle !== undefined) {
-      idle.busy = true
-      return idle
-    }
-    if (threads.length >= options.threads) return new Promise((resolve) => waiting.push(resolve))
-    const thread: PackThread = { worker: new Worker(new URL('./pack-thread.js', import.meta.url)), busy: true }
-    // A thread that died is replaced by the next packing; whom it was working for hears of it by its port.
-    thread.worker.on('error', () => {})
-    thread.worker.on('exit', () => {
-      const index = threads.indexOf(thread)
-      if (index >= 0) threads.splice(index, 1)
+  const start = (): PackThread => {
+    const worker = new Worker(new URL('./pack-thread.js', import.meta.url))
+    const thread: PackThread = { worker, busy: false, exited: new Promise((resolve) => worker.once('exit', () => resolve())) }
+    worker.on('error', (error) => {
+      thread.cause = error
     })
-    threads.push(thread)
+    worker.on('exit', () => {
+      threads.delete(thread)
+      serve()
+    })
+    threads.add(thread)
     return thread
   }
-  const release = (thread: PackThread) => {
-    const next = waiting.shift()
-    if (next !== undefined) next(thread)
-    else thread.busy = false
+  const freeThread = (): PackThread | undefined =>
+    [...threads].find(({ busy }) => !busy) ?? (threads.size < options.threads ? start() : undefined)
+
+  /** First come, first served. */
+  const serve = () => {
+    while (waiting.length > 0) {
+      const thread = freeThread()
+      if (thread === undefined) return
+      thread.busy = true
+      waiting.shift()?.(thread)
+    }
   }
+  const acquire = (stop: Stop): Promise<PackThread> =>
+    new Promise((resolve, reject) => {
+      const served = (thread: PackThread) => {
+        stop.off(given)
+        resolve(thread)
+      }
+      const given = (error: unknown) => {
+        waiting.splice(waiting.indexOf(served), 1)
+        reject(error)
+      }
+      waiting.push(served)
+      stop.on(given)
+      serve()
+    })
 
   return {
     pack(request, { signal } = {}) {
@@ -78,52 +100,89 @@ export function openPacker(options: { threads: number }): Packer {
       })
       result.catch(() => {}) // whoever takes the chunks hears of it too
       async function* chunks(): AsyncGenerator<Uint8Array> {
-        let packed: Packed | undefined
+        const stop = stopOf(closing.signal, signal)
         try {
-          signal?.throwIfAborted()
-          const thread = await acquire()
+          stop.throwIfStopped()
+          const thread = await acquire(stop)
           try {
-            packed = yield* packOn(thread.worker, request, signal)
+            settle?.resolve(yield* packOn(thread, request, stop))
           } finally {
-            release(thread)
+            thread.busy = false
+            serve()
           }
-          settle?.resolve(packed)
         } catch (error) {
           settle?.reject(error)
           throw error
         } finally {
-          settle?.reject(new Error('the packing was given up'))
+          stop.end()
+          settle?.reject(new FirnError('failed', 'the packing was given up'))
         }
       }
       return { chunks: chunks(), result }
     },
     async close() {
-      await Promise.all(threads.map(({ worker }) => worker.terminate()))
+      closing.abort(new FirnError('failed', 'packing was ended'))
+      // Never terminate(): an addon that a thread is just loading would then take the whole process down.
+      for (const { worker } of threads) worker.postMessage(undefined)
+      await Promise.all([...threads].map(({ exited }) => exited))
     },
   }
 }
 
-async function* packOn(
-  worker: Worker,
-  request: PackRequest,
-  signal: AbortSignal | undefined,
-): AsyncGenerator<Uint8Array, Packed> {
+/** Whatever may end a packing from outside. */
+interface Stop {
+  throwIfStopped(): void
+  /** One listener at a time. */
+  on(listener: (error: unknown) => void): void
+  off(listener: (error: unknown) => void): void
+  end(): void
+}
+
+function stopOf(...signals: (AbortSignal | undefined)[]): Stop {
+  let listener: ((error: unknown) => void) | undefined
+  const given = signals.filter((signal) => signal !== undefined)
+  const aborted = ({ target }: Event) => listener?.((target as AbortSignal).reason)
+  for (const signal of given) signal.addEventListener('abort', aborted, { once: true })
+  return {
+    throwIfStopped() {
+      for (const signal of given) signal.throwIfAborted()
+    },
+    on(added) {
+      listener = added
+    },
+    off(removed) {
+      if (listener === removed) listener = undefined
+    },
+    end() {
+      for (const signal of given) signal.removeEventListener('abort', aborted)
+    },
+  }
+}
+
+async function* packOn(thread: PackThread, request: PackRequest, stop: Stop): AsyncGenerator<Uint8Array, Packed> {
+  stop.throwIfStopped()
+  const { worker } = thread
   const { port1: port, port2 } = new MessageChannel()
   const state = new Int32Array(new SharedArrayBuffer(8))
   const inbox: FromThread[] = []
+  let failure: { error: unknown } | undefined
   let wake = () => {}
   const arrived = (message: FromThread) => {
     inbox.push(message)
     wake()
   }
-  const aborted = () => arrived({ kind: 'error', error: signal?.reason })
-  const died = () => arrived({ kind: 'error', error: new FirnError('failed', 'a packing thread ended unexpectedly') })
+  const failed = (error: unknown) => {
+    failure ??= { error }
+    wake()
+  }
+  const died = () => failed(new FirnError('failed', 'a packing thread ended unexpectedly', { cause: thread.cause }))
   port.on('message', arrived)
   worker.on('exit', died)
-  signal?.addEventListener('abort', aborted, { once: true })
+  stop.on(failed)
   worker.postMessage({ ...request, state, port: port2 } satisfies PackTask, [port2])
   try {
     for (;;) {
+      if (failure !== undefined) throw failure.error
       const message = inbox.shift()
       if (message === undefined) {
         await new Promise<void>((resolve) => {
@@ -131,13 +190,13 @@ async function* packOn(
         })
         continue
       }
-      if (message.kind === 'error') throw message.error
+      if (message.kind === 'failed') throw new FirnError(message.code, message.message, { cause: message.cause })
       if (message.kind === 'packed') return message.packed
       yield message.chunk
       giveBack(port, state, message.chunk)
     }
   } finally {
-    signal?.removeEventListener('abort', aborted)
+    stop.off(failed)
     worker.off('exit', died)
     Atomics.store(state, STOPPED, 1)
     Atomics.add(state, FREE, 1) // wakes a thread that waits for a buffer
