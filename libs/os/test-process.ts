@@ -17,7 +17,7 @@ export const BECOME_NOBODY =
 export function runScript(imports: Record<string, string>, script: string, options: ScriptOptions = {}): unknown {
   const [file, ...args] = commandOf(imports, script, options)
   return JSON.parse(
-    execFileSync(file as string, args, { encoding: 'utf8', env: environment(options), stdio: ['ignore', 'pipe', 'inherit'] }),
+    execFileSync(file as string, args, { encoding: 'utf8', env: environment(), stdio: ['ignore', 'pipe', 'inherit'] }),
   )
 }
 
@@ -27,7 +27,7 @@ export async function startScript(
   script: string,
 ): Promise<{ child: ChildProcess; said: unknown }> {
   const [file, ...args] = commandOf(imports, script, {})
-  const child = spawn(file as string, args, { env: environment({}), stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(file as string, args, { env: environment(), stdio: ['ignore', 'pipe', 'inherit'] })
   const [text] = (await once(child.stdout.setEncoding('utf8'), 'data')) as [string]
   return { child, said: JSON.parse(text) }
 }
@@ -44,7 +44,7 @@ function commandOf(imports: Record<string, string>, script: string, options: Scr
 }
 
 /** Without the options that Jest was started with. */
-function environment(_options: ScriptOptions): NodeJS.ProcessEnv {
+function environment(): NodeJS.ProcessEnv {
   const { NODE_OPTIONS: _, ...env } = process.env
   return env
 }

@@ -85,7 +85,8 @@ export function* walkTree(request: WalkRequest, isStopped = () => false): Genera
   const isMetElsewhere = (root: Raw): boolean => {
     const parent = parentOf(root)
     if (request.recursive || root === parent || !roots.has(parent) || filters.excludes(root, parent)) return false
-    return typeOf(root) !== 'directory' && typeOf(parent) === 'directory'
+    const type = typeOf(root)
+    return type !== undefined && type !== 'directory' && typeOf(parent) === 'directory'
   }
 
   for (const root of request.roots) {
@@ -139,8 +140,8 @@ function lstat(path: Raw): Stat {
     mtimeNs: stat.mtimeNs,
     ctimeNs: stat.ctimeNs,
     atimeNs: stat.atimeNs,
-    dev: stat.dev,
-    ino: stat.ino,
+    dev: unsigned(stat.dev),
+    ino: unsigned(stat.ino),
     nlink: Number(stat.nlink),
     mode: Number(stat.mode & 0o7777n),
     uid: Number(stat.uid),
@@ -157,7 +158,10 @@ function typeOf(path: Raw): Stat['type'] | undefined {
   }
 }
 
-const identity = ({ dev, ino }: { dev: bigint; ino: bigint }): string => `${dev}:${ino}`
+/** Node takes inode numbers for signed; file systems that make them by hashing (mergerfs, overlayfs, CIFS) use all 64 bits. */
+const unsigned = (number: bigint): bigint => (number < 0n ? BigInt.asUintN(64, number) : number)
+
+const identity = ({ dev, ino }: { dev: bigint; ino: bigint }): string => `${unsigned(dev)}:${unsigned(ino)}`
 
 /** Of the directories that are there: another path to the same directory is left out too. */
 function identities(paths: readonly Raw[]): Set<string> {
