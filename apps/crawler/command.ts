@@ -9,6 +9,7 @@ import { EXIT, type ExitCode, FirnError } from '#libs/errors/errors.js'
 import { libcNotice } from '#libs/os/libc.js'
 import { shown } from '#libs/os/raw.js'
 import type { CommandContext, CommandSpec } from '#libs/runtime/command.js'
+import { typedBefore } from '#libs/runtime/config.js'
 import { openRuntime, type Runtime } from '#libs/runtime/runtime.js'
 import { formatBytes, formatDuration, plural } from '#libs/runtime/terminal/sizes.js'
 import { type ArchiveFlags, archiveOptions, crawlOptionsFrom, rootsFrom, tagsFrom } from './options.js'
@@ -165,8 +166,8 @@ async function summarise(context: CommandContext<ArchiveFlags>, set: SetRow, sec
   ]
   reporter.note(`set ${set.id}: ${parts.join('; ')}`)
   if (counts.archived + counts.unchanged > 0) {
-    reporter.note('find it again:  find-and-retrieve -s <words> -l')
-    reporter.note(`bring it back:  find-and-retrieve --set ${set.id} --to <directory>`)
+    reporter.note(`find it again:  ${typedBefore()}find-and-retrieve -s <words> -l`)
+    reporter.note(`bring it back:  ${typedBefore()}find-and-retrieve --set ${set.id} --to <directory>`)
   }
   return exitCode
 }
