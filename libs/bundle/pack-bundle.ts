@@ -140,13 +140,14 @@ export function packBundle(request: PackRequest, sink: TarSink, checkStopped: ()
       const { digest } = stored
       const whole = digest !== undefined && isUnmoved(fd, before)
       if (stored.held !== undefined) {
-        // Nothing was written of it.
-        if (!whole) {
+        // Nothing was written of it, and its bytes are there even if it moved.
+        if (!whole && !last) {
           retry(planned, last)
           return
         }
+        if (!whole) changed(path)
         line.dataBundle = stored.held.bundle
-        done(digest, stored.held.offset, 'ok')
+        done(stored.held.sha256, stored.held.offset, whole ? 'ok' : 'changed')
       } else if (whole) done(digest, started + head.bytes, 'ok')
       else if (last && digest !== undefined) {
         changed(path)
