@@ -252,6 +252,9 @@ function vaultUrl(text: string): string {
   return `local:${resolvedPath(directory)}${options}`
 }
 
+/** What to put before the name of a command when telling somebody what to type next: how this one was begun. */
+export const typedBefore = (env: NodeJS.ProcessEnv = process.env): string => (env['npm_command'] === 'exec' ? 'npx ' : '')
+
 /** A URL for showing, without its password. What cannot be taken apart is hidden rather than shown. */
 export function redacted(url: string): string {
   const password = URL.canParse(url) ? /(:\/\/[^:/?#@]*):[^?]*@/ : /(:\/\/[^:/?#@]*):.*@/s
