@@ -2,6 +2,7 @@
  * The manifest: line 1 says what bundle this is, then a line for each entry of it (docs/bundle-format.md). It is written as bytes and
  * read strictly: a catalog is rebuilt from nothing else.
  */
+import { isUtf8 } from 'node:buffer'
 import { FirnError } from '#libs/errors/errors.js'
 import { jsonName, nameFromJson, type Raw } from '#libs/os/raw.js'
 import type { Entry, EntryState, EntryType } from './entry.js'
@@ -78,6 +79,8 @@ const nameField = (key: string, name: Raw): string =>
 
 export function parseManifest(bytes: Uint8Array): Manifest {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  // Decoding would make one and the same name of two.
+  if (!isUtf8(buffer)) throw new FirnError('damaged', 'a manifest cannot be read: it is not UTF-8')
   let header: ManifestHeader | undefined
   const entries: Entry[] = []
   let number = 0

@@ -18,16 +18,17 @@ export async function encodeSidecar(manifest: Uint8Array, tarBytes: number, tarS
   return promisify<Buffer, { level: number }, Buffer>(gzip)(Buffer.concat([manifest, last]), { level: 1 })
 }
 
-export async function decodeSidecar(gzipped: Uint8Array): Promise<Sidecar> {
+/** Throws `damaged` for what `encodeSidecar` did not make. `maxBytes`: of the manifest, unpacked. */
+export async function decodeSidecar(gzipped: Uint8Array, { maxBytes = MAX_INFLATED_BYTES } = {}): Promise<Sidecar> {
   let bytes: Buffer
   try {
     bytes = await promisify<Uint8Array, { maxOutputLength: number }, Buffer>(gunzip)(gzipped, {
-      maxOutputLength: MAX_INFLATED_BYTES,
+      maxOutputLength: maxBytes,
     })
   } catch (error) {
     throw new FirnError('damaged', 'a manifest cannot be unpacked', { cause: error })
   }
-  const lastLine = bytes.lastIndexOf('\n', bytes.length - 2) + 1
+  const lastLine = bytes.subarray(0, -1).lastIndexOf('\n') + 1
   const { tarBytes, tarSha256 } = parseLast(bytes.toString('utf8', lastLine))
   return { ...parseManifest(bytes.subarray(0, lastLine)), tarBytes, tarSha256 }
 }
@@ -35,7 +36,12 @@ export async function decodeSidecar(gzipped: Uint8Array): Promise<Sidecar> {
 function parseLast(line: string): { tarBytes: number; tarSha256: string } {
   try {
     const { tar_bytes: tarBytes, tar_sha256: tarSha256 } = JSON.parse(line) as Record<string, unknown>
-    if (Number.isSafeInteger(tarBytes) && typeof tarSha256 === 'string' && /^[0-9a-f]{64}$/.test(tarSha256)) {
+    if (
+      Number.isSafeInteger(tarBytes) &&
+      (tarBytes as number) >= 0 &&
+      typeof tarSha256 === 'string' &&
+      /^[0-9a-f]{64}$/.test(tarSha256)
+    ) {
       return { tarBytes: tarBytes as number, tarSha256 }
     }
   } catch {
