@@ -21,6 +21,24 @@ describe('an owner', () => {
     expect(isOwnerGone(thisOwner())).toBe(false)
   })
 
+  const mayRename = spawnSync('unshare', ['-u', 'true']).status === 0
+  const onOtherHosts = mayRename ? test : test.skip
+  const note = mayRename ? '' : ' (skipped: no other host name may be taken here)'
+  onOtherHosts(
+    `is short enough for a part of a file name, whatever the host is called, and another on another host${note}`,
+    () => {
+      const owners = ['a', 'b'].map((letter) => {
+        const through = ['unshare', '-u', 'sh', '-c', `hostname ${letter.repeat(63)} && exec "$@"`, 'sh']
+        return runScript(imports, 'say(owner.thisOwner())', { through }) as string
+      })
+      for (const name of owners) {
+        expect(name.length).toBeLessThan(115)
+        expect(isOwnerGone(name)).toBe(false) // its process has ended, but that cannot be known here
+      }
+      expect(owners[0]!.split('/')[0]).not.toBe(owners[1]!.split('/')[0])
+    },
+  )
+
   test('has another name in every process, and is gone when its process is', async () => {
     const { child, said } = await startScript(imports, 'say(owner.thisOwner()); setInterval(() => {}, 1e6)')
     const other = said as string

@@ -3,7 +3,7 @@
  * enough: it is given again to another process, and every container has a pid 1 of its own.
  */
 
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { readFileSync, readlinkSync } from 'node:fs'
 import { hostname } from 'node:os'
 
@@ -26,8 +26,18 @@ export function isOwnerGone(owner: string): boolean {
   return itsStart === undefined ? !exists(Number(pid)) : itsStart !== start
 }
 
-/** Machines made from one image share their machine-id, and containers may have none: with the host's name they differ. */
-const machine = once(() => [hostname(), read('/etc/machine-id')].join('-').replaceAll('/', '-'))
+/**
+ * Machines made from one image share their machine-id, and containers may have none: with the host's name they differ. At most 33 bytes,
+ * whatever the name: owners become parts of file names.
+ */
+const machine = once(() => {
+  const digest = createHash('sha256')
+    .update(`${hostname()}\n${read('/etc/machine-id') ?? ''}`)
+    .digest('hex')
+  return `${hostname()
+    .replace(/[^A-Za-z0-9.-]/g, '-')
+    .slice(0, 20)}-${digest.slice(0, 12)}`
+})
 const boot = once(() => read('/proc/sys/kernel/random/boot_id') ?? 'boot')
 const pidNamespace = once(() => {
   try {
