@@ -641,6 +641,14 @@ describe('the life of a packing', () => {
     await own.close()
   })
 
+  test('whose consumer hangs does not keep the packer from closing', async () => {
+    const own = openPacker({ threads: 1 })
+    const stuck = own.pack(requestOf(large())).chunks[Symbol.asyncIterator]()
+    await stuck.next() // and asks no more, while the thread waits for a buffer
+    await own.close()
+    await expect(stuck.next()).rejects.toThrow('ended')
+  })
+
   test('keeps memory as it is, however large a file', () => {
     const path = join(scratch, `large${count++}`)
     const fd = openSync(path, 'w')

@@ -171,8 +171,15 @@ async function* packOn(thread: PackThread, request: PackRequest, stop: Stop): As
     inbox.push(message)
     wake()
   }
+  // At once, and not when the chunks are asked for again: whoever takes them may hang, and the thread waits for its buffers.
+  const freeThread = () => {
+    Atomics.store(state, STOPPED, 1)
+    Atomics.add(state, FREE, 1) // wakes it
+    Atomics.notify(state, FREE)
+  }
   const failed = (error: unknown) => {
     failure ??= { error }
+    freeThread()
     wake()
   }
   const died = () => failed(new FirnError('failed', 'a packing thread ended unexpectedly', { cause: thread.cause }))
@@ -198,9 +205,7 @@ async function* packOn(thread: PackThread, request: PackRequest, stop: Stop): As
   } finally {
     stop.off(failed)
     worker.off('exit', died)
-    Atomics.store(state, STOPPED, 1)
-    Atomics.add(state, FREE, 1) // wakes a thread that waits for a buffer
-    Atomics.notify(state, FREE)
+    freeThread()
     port.close()
   }
 }
