@@ -19,8 +19,8 @@ export interface ArchiveFlags {
   readonly dryRun?: boolean
   readonly cifs?: boolean
   readonly nfs4?: boolean
-  readonly include: string[]
-  readonly exclude: string[]
+  readonly include?: string[]
+  readonly exclude?: string[]
   readonly oneFileSystem?: boolean
   readonly filesPerBundle?: string
   readonly bundleSize?: string
@@ -37,7 +37,8 @@ export interface ArchiveFlags {
   readonly config?: string
 }
 
-const collect = (value: string, before: string[]) => [...before, value]
+/** Of an option that may be given several times. */
+const collect = (value: string, before: string[] | undefined) => [...(before ?? []), value]
 
 export function archiveOptions(command: Command): Command {
   return command
@@ -55,8 +56,8 @@ export function archiveOptions(command: Command): Command {
     .option('-n, --dry-run', 'print each bundle that would be made, and the totals; write, send and record nothing')
     .option('-e, --cifs', 'keep CIFS security descriptors')
     .option('-f, --nfs4', 'keep NFSv4 ACLs, POSIX ACLs and xattrs')
-    .option('--include <glob>', 'only files that match (repeatable)', collect, [])
-    .option('--exclude <glob>', 'nothing that matches (repeatable)', collect, [])
+    .option('--include <glob>', 'only files that match (repeatable)', collect)
+    .option('--exclude <glob>', 'nothing that matches (repeatable)', collect)
     .option('--one-file-system', 'do not enter other file systems')
     .option('--files-per-bundle <n>', 'files in a bundle at most (default: 1000)')
     .option('--bundle-size <size>', 'file bytes in a bundle at most, such as 500MB or 1GiB (default: 500MB)')
@@ -121,8 +122,8 @@ export function crawlOptionsFrom(
     walk: {
       recursive: flags.recursive ?? false,
       oneFileSystem: flags.oneFileSystem ?? false,
-      include: flags.include,
-      exclude: flags.exclude,
+      include: flags.include ?? [],
+      exclude: flags.exclude ?? [],
       ...((olderThanNs ?? newerThanNs) !== undefined && {
         age: {
           time: flags.time,

@@ -38,6 +38,7 @@ async function list({ reporter, signal }: CommandContext<FindFlags>, parts: Part
   let files = 0
   for await (const page of findFiles(parts, request, { signal })) {
     signal.throwIfAborted()
+    if (!reporter.isRead()) return EXIT.done // `| head` has seen enough
     for (const row of page) {
       if (!isFile(row.type)) continue
       files++

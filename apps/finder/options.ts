@@ -10,9 +10,9 @@ import type { ThawTier } from '#libs/vault/vault.js'
 
 export interface FindFlags {
   readonly search?: string
-  readonly archiveid: string[]
-  readonly path: string[]
-  readonly set: string[]
+  readonly archiveid?: string[]
+  readonly path?: string[]
+  readonly set?: string[]
   readonly all?: boolean
   readonly asOf?: string
   readonly allVersions?: boolean
@@ -35,15 +35,16 @@ export interface FindFlags {
   readonly config?: string
 }
 
-const collect = (value: string, before: string[]) => [...before, value]
+/** Of an option that may be given several times. */
+const collect = (value: string, before: string[] | undefined) => [...(before ?? []), value]
 
 export function findOptions(command: Command): Command {
   return command
     .description('Finds archived files, and brings them back whole: thawed, verified, placed.')
     .option('-s, --search <query>', 'words in any case, ANDed; "quoted phrase"; -word excluded; over path, tags, description')
-    .option('-a, --archiveid <id>', "a bundle id or the vault's own archive id (repeatable)", collect, [])
-    .option('--path <path>', 'everything at or below it (repeatable)', collect, [])
-    .option('--set <id>', 'only what that set archived (repeatable)', collect, [])
+    .option('-a, --archiveid <id>', "a bundle id or the vault's own archive id (repeatable)", collect)
+    .option('--path <path>', 'everything at or below it (repeatable)', collect)
+    .option('--set <id>', 'only what that set archived (repeatable)', collect)
     .option('--all', 'everything')
     .option('--as-of <time>', 'of each path the newest version archived not later, such as 2026-11-21 or 2026-11-21T12:00Z')
     .option('--all-versions', 'every version, restored below a directory for each set')
@@ -69,24 +70,25 @@ export function findOptions(command: Command): Command {
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i
 
 export function requestFrom(flags: FindFlags): FindRequest {
-  const selects = flags.search !== undefined || flags.archiveid.length + flags.path.length + flags.set.length > 0
+  const { search, archiveid: archiveIds = [], path: paths = [], set: setIds = [] } = flags
+  const selects = search !== undefined || archiveIds.length + paths.length + setIds.length > 0
   if (!selects && !flags.all) {
     throw new FirnError('usage', 'nothing is selected: give --search, --archiveid, --path or --set, or --all for everything')
   }
-  if (flags.search !== undefined) parseQuery(flags.search) // says now what is wrong with it
-  for (const id of flags.set) {
+  if (search !== undefined) parseQuery(search) // says now what is wrong with it
+  for (const id of setIds) {
     if (!UUID.test(id))
       throw new FirnError('usage', `--set takes the id of a set (firn status lists them), not ${JSON.stringify(id)}`)
   }
   const selection: Selection = {
-    ...(flags.archiveid.length > 0 && { archiveIds: flags.archiveid }),
-    ...(flags.path.length > 0 && { paths: flags.path.map((path) => rawFromText(resolve(path))) }),
-    ...(flags.set.length > 0 && { setIds: flags.set.map((id) => id.toLowerCase()) }),
+    ...(archiveIds.length > 0 && { archiveIds }),
+    ...(paths.length > 0 && { paths: paths.map((path) => rawFromText(resolve(path))) }),
+    ...(setIds.length > 0 && { setIds: setIds.map((id) => id.toLowerCase()) }),
     ...(flags.host !== undefined && { host: flags.host }),
     ...(flags.asOf !== undefined && { asOf: timeFrom(flags.asOf) }),
     ...(flags.allVersions && { allVersions: true }),
   }
-  return { selection, ...(flags.search !== undefined && { query: flags.search }) }
+  return { selection, ...(search !== undefined && { query: search }) }
 }
 
 /** A day means its end: `--as-of 2026-11-21` includes what was archived on that day (local time). */
