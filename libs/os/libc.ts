@@ -18,11 +18,16 @@ interface Libc {
   flock(fd: number, operation: number): number
   /** glibc has it since 2.30. */
   getdents64?(fd: number, buffer: Buffer, bytes: number): number
+  /** glibc has it since 2.28, musl since 1.2.5. */
+  statx?(dirfd: number, path: Buffer, flags: number, mask: number, answer: Buffer): number
   errno(): number
 }
 
 const AT_FDCWD = -100
 const AT_SYMLINK_NOFOLLOW = 0x100
+const AT_NO_AUTOMOUNT = 0x800
+const STATX_BASIC_STATS = 0x7ff
+const PATH_MAX = 4096
 const SEEK_DATA = 3
 const SEEK_HOLE = 4
 const LOCK_EX = 2
@@ -56,6 +61,13 @@ function libc(): Libc | undefined {
       loaded.getdents64 = self.func('intptr_t getdents64(int fd, _Out_ uint8_t *buffer, uintptr_t size)') as never
     } catch {
       // directories are read in Node's way, which may move their atime
+    }
+    try {
+      loaded.statx = self.func(
+        'int statx(int dirfd, const uint8_t *path, int flags, unsigned int mask, _Out_ uint8_t *answer)',
+      ) as never
+    } catch {
+      // entries are looked at in Node's way
     }
   } catch (error) {
     const why = error instanceof Error ? error.message.split('\n')[0] : String(error)
@@ -160,6 +172,17 @@ export function readDirectoryRecords(fd: number, buffer: Buffer): number | undef
   const bytes = Number(c.getdents64(fd, buffer, buffer.length))
   if (bytes < 0) throw failure(c, 'getdents64', '' as Raw)
   return bytes
+}
+
+/** The path of one look at a time: 100,000 looks need not make 100,000 buffers. */
+const pathBytes = Buffer.allocUnsafe(PATH_MAX)
+
+/** What is there itself, no symlink followed, as `struct statx` into the buffer of 256 bytes. False where that cannot be had. */
+export function statx(path: Raw, answer: Buffer): boolean {
+  const c = libc()
+  if (c?.statx === undefined || path.length >= PATH_MAX || path.includes('\0')) return false
+  pathBytes[pathBytes.write(path, 'latin1')] = 0
+  return c.statx(AT_FDCWD, pathBytes, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_BASIC_STATS, answer) === 0
 }
 
 /** An exclusive lock on a file (made where it is not there), waited for; the kernel frees it when the process ends. */

@@ -14,8 +14,9 @@ try {
     while (Atomics.load(state, PAGES) === 0) Atomics.wait(state, PAGES, 0)
     if (isStopped()) break
     Atomics.sub(state, PAGES, 1)
-    const plan = Uint8Array.from(encodePlan(entries))
-    post({ kind: 'page', plan, problems, leftOut, found }, [plan.buffer])
+    const plan = encodePlan(entries)
+    // Its memory is its own, and moves over without a copy.
+    post({ kind: 'page', plan, problems, leftOut, found }, [plan.buffer as ArrayBuffer])
   }
   post({ kind: 'end' })
 } catch (error) {

@@ -1,7 +1,8 @@
 /** The walk itself: synchronous, on whatever thread it runs. One lstat for every entry, one listing for every directory. */
-import { lstatSync, statSync } from 'node:fs'
+import { statSync } from 'node:fs'
 import type { PlannedEntry, Problem } from '#libs/bundle/entry.js'
 import { errnoOf } from '#libs/errors/errors.js'
+import { linkStat } from '#libs/os/link-stat.js'
 import { listNames, type Names } from '#libs/os/list-names.js'
 import { joinRaw, parentOf, type Raw, rawToBytes } from '#libs/os/raw.js'
 import type { WalkPage, WalkRequest } from '../source.js'
@@ -116,37 +117,21 @@ const emptyPage = (): Page => ({ entries: [], problems: [], leftOut: [], found: 
 type Special = 'a FIFO' | 'a socket' | 'a block device' | 'a character device' | 'of an unknown type'
 type Stat = Omit<PlannedEntry, 'type'> & { readonly type: PlannedEntry['type'] | Special }
 
-const S_IFMT = 0o170000n
-const TYPES: ReadonlyMap<bigint, Stat['type']> = new Map([
-  [0o100000n, 'file'],
-  [0o040000n, 'directory'],
-  [0o120000n, 'symlink'],
-  [0o010000n, 'a FIFO'],
-  [0o140000n, 'a socket'],
-  [0o060000n, 'a block device'],
-  [0o020000n, 'a character device'],
+/** By `S_IFMT` of <sys/stat.h>. */
+const TYPES: ReadonlyMap<number, Stat['type']> = new Map([
+  [0o100000, 'file'],
+  [0o040000, 'directory'],
+  [0o120000, 'symlink'],
+  [0o010000, 'a FIFO'],
+  [0o140000, 'a socket'],
+  [0o060000, 'a block device'],
+  [0o020000, 'a character device'],
 ])
 
-const ASCII = /^[\x00-\x7f]*$/
-
 function lstat(path: Raw): Stat {
-  // ASCII is the same in UTF-8: no need for a buffer.
-  const stat = lstatSync(ASCII.test(path) ? path : rawToBytes(path), { bigint: true })
-  const type = TYPES.get(stat.mode & S_IFMT) ?? 'of an unknown type'
-  return {
-    path,
-    type,
-    size: type === 'file' ? Number(stat.size) : 0,
-    mtimeNs: stat.mtimeNs,
-    ctimeNs: stat.ctimeNs,
-    atimeNs: stat.atimeNs,
-    dev: unsigned(stat.dev),
-    ino: unsigned(stat.ino),
-    nlink: Number(stat.nlink),
-    mode: Number(stat.mode & 0o7777n),
-    uid: Number(stat.uid),
-    gid: Number(stat.gid),
-  }
+  const { format, mode, size, mtimeNs, ctimeNs, atimeNs, dev, ino, nlink, uid, gid } = linkStat(path)
+  const type = TYPES.get(format) ?? 'of an unknown type'
+  return { path, type, size: type === 'file' ? size : 0, mtimeNs, ctimeNs, atimeNs, dev, ino, nlink, mode, uid, gid }
 }
 
 /** Undefined where it cannot be looked at. */
@@ -158,10 +143,8 @@ function typeOf(path: Raw): Stat['type'] | undefined {
   }
 }
 
-/** Node takes inode numbers for signed; file systems that make them by hashing (mergerfs, overlayfs, CIFS) use all 64 bits. */
-const unsigned = (number: bigint): bigint => (number < 0n ? BigInt.asUintN(64, number) : number)
-
-const identity = ({ dev, ino }: { dev: bigint; ino: bigint }): string => `${unsigned(dev)}:${unsigned(ino)}`
+/** The same whether Node takes them for signed or not. */
+const identity = ({ dev, ino }: { dev: bigint; ino: bigint }): string => `${BigInt.asUintN(64, dev)}:${BigInt.asUintN(64, ino)}`
 
 /** Of the directories that are there: another path to the same directory is left out too. */
 function identities(paths: readonly Raw[]): Set<string> {
