@@ -2,9 +2,9 @@ import { describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
 import { isFirnError } from '#libs/errors/errors.js'
 import type { Raw } from '#libs/os/raw.js'
-import { absolutePath, manifestEntry } from './arbitrary.js'
 import type { Entry } from './entry.js'
 import { entryLine, headerLine, type ManifestHeader, parseManifest } from './manifest.js'
+import { absolutePath, manifestEntry } from './test-entries.js'
 import { headerOf } from './test-packing.js'
 
 const header = headerOf(['/data'])

@@ -2,9 +2,9 @@ import { describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
 import { isFirnError } from '#libs/errors/errors.js'
 import type { Raw } from '#libs/os/raw.js'
-import { plannedEntry } from './arbitrary.js'
 import type { PlannedEntry } from './entry.js'
 import { decodePlan, encodePlan } from './plan.js'
+import { plannedEntry } from './test-entries.js'
 
 const file = (path: string, more: Partial<PlannedEntry> = {}): PlannedEntry => ({
   path: path as Raw,
