@@ -27,7 +27,7 @@ export interface ArchiveRunParts extends Omit<ArchiveSetParts, 'catalog' | 'queu
       | 'knownBundles'
       | 'hasLiveLease'
     >
-  readonly queue: Pick<JobQueue, 'add' | 'work'>
+  readonly queue: Pick<JobQueue, 'add' | 'addMany' | 'work'>
   readonly index: IndexParts['index']
 }
 
@@ -60,6 +60,8 @@ export async function archiveRun(parts: ArchiveRunParts, request: SetRequest, op
     phase = { vaultId, trouble: new AbortController() }
     return AbortSignal.any([options.signal, phase.trouble.signal])
   }
+  let indexFails = false
+  const setOptions = { ...options, indexFails: () => indexFails }
   const workers =
     options.workers > 0
       ? await startWorkers(parts, {
@@ -69,17 +71,22 @@ export async function archiveRun(parts: ArchiveRunParts, request: SetRequest, op
             const bundle = await catalog.bundle(bundleId)
             if (bundle?.vaultId === phase.vaultId) phase.trouble.abort(error)
           },
+          onIndexFailed: (bundleId, error) => {
+            if (!indexFails) options.onNote?.(`the search index does not take what is archived: ${sentence(error)}`)
+            indexFails = true
+            options.onIndexFailed?.(bundleId, error)
+          },
         })
       : undefined
   const reconciler = keepReconciling(parts, (error) => options.onNote?.(`reconciling failed: ${sentence(error)}`))
   try {
     await reconcile(parts, 0)
     await sweepUnfinished(parts, vault, { signal: options.signal })
-    await finishInterrupted(parts, request.host, begin, options)
+    await finishInterrupted(parts, request.host, begin, setOptions)
     const signal = begin(request.vaultId)
     const set = await catalog.createSet(request, parts.owner)
     options.onSet?.(set)
-    return await archiveSet(parts, set, options.leaveOut, { ...options, signal })
+    return await archiveSet(parts, set, options.leaveOut, { ...setOptions, signal })
   } finally {
     await reconciler.stop()
     // Whatever still runs here was aborted, or is another set's: it is handed back at once.
@@ -91,7 +98,7 @@ async function finishInterrupted(
   parts: ArchiveRunParts,
   host: string,
   begin: (vaultId: string) => AbortSignal,
-  options: ArchiveRunOptions,
+  options: ArchiveRunOptions & { indexFails: () => boolean },
 ): Promise<void> {
   for await (const set of takeInterrupted(parts, host)) {
     options.onResume?.(set)
@@ -100,11 +107,9 @@ async function finishInterrupted(
       await archiveSet(parts, set, options.leaveOut, { ...options, signal })
     } catch (error) {
       options.signal.throwIfAborted()
-      const { catalog, owner } = parts
-      await catalog.releaseSet(set.id, owner)
-      // The trouble of an old vault must not keep new sets from being archived; the set is tried again by the next run.
-      if (!isFirnError(error, 'vault-refused', 'vault-full', 'lease-lost'))
-        await catalog.endSet(set.id, 'failed', sentence(error))
+      // The trouble of an old vault must not keep new sets from being archived; the set is tried again by the next run. What was
+      // asked for and is not there any more (a root) will not come back.
+      if (isFirnError(error, 'usage')) await parts.catalog.endSet(set.id, 'failed', sentence(error))
       options.onNote?.(`set ${set.id} of an earlier run could not be finished: ${sentence(error)}`)
     }
   }

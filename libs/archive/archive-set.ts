@@ -25,11 +25,14 @@ export async function archiveSet(
     onProgress?: (set: SetRow) => void
     /** Return once everything is planned. */
     detach?: boolean
+    /** The index cannot be written at the moment: it is a cache, and whoever searches next catches it up. */
+    indexFails?: () => boolean
   } = {},
 ): Promise<SetRow> {
   const { catalog } = parts
   await using lease = keepLease(() => catalog.leaseSet(set.id, parts.owner, parts.isGone), options.signal)
-  const { signal } = lease
+  const over = new AbortController()
+  const signal = AbortSignal.any([lease.signal, over.signal])
   let crawled = set.state !== 'crawling'
   const crawling = crawled
     ? Promise.resolve()
@@ -37,20 +40,26 @@ export async function archiveSet(
         crawled = true
       })
   crawling.catch(() => {}) // thrown by the loop below
-  for (;;) {
-    const done = crawled
-    const pending = await catalog.pendingBundles(set.id)
-    if (done && (options.detach || (pending.live === 0 && pending.unindexed === 0))) break
-    const row = options.onProgress && (await catalog.set(set.id))
-    if (row) options.onProgress?.(row)
-    await (crawled
-      ? sleep(POLL_MS, undefined, { signal }).catch(() => signal.throwIfAborted())
-      : Promise.race([crawling, sleep(POLL_MS)]))
-    signal.throwIfAborted()
+  try {
+    for (;;) {
+      const done = crawled
+      const pending = await catalog.pendingBundles(set.id)
+      const searchable = pending.unindexed === 0 || options.indexFails?.()
+      if (done && (options.detach || (pending.live === 0 && searchable))) break
+      const row = options.onProgress && (await catalog.set(set.id))
+      if (row) options.onProgress?.(row)
+      await (crawled
+        ? sleep(POLL_MS, undefined, { signal }).catch(() => signal.throwIfAborted())
+        : Promise.race([crawling, sleep(POLL_MS)]))
+      signal.throwIfAborted()
+    }
+    return await catalog.finishSet(set.id)
+  } finally {
+    // Whatever ended the loop ends the crawl too: nobody closes the catalog, or takes the set, while it still plans.
+    over.abort()
+    await crawling.catch(() => {})
+    await catalog.releaseSet(set.id, parts.owner).catch(() => {}) // else it ends by itself
   }
-  const ended = await catalog.finishSet(set.id)
-  await catalog.releaseSet(set.id, parts.owner)
-  return ended
 }
 
 /** Sets of this host that nobody works at and that are not over: the caller finishes them before it begins its own. */

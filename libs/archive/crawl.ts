@@ -3,7 +3,7 @@
  * Nothing here grows with the tree: pages come from the walk, plans go to the catalog, hard links wait in the catalog's link store.
  */
 import { type Cut, createCutter } from '#libs/bundle/cut.js'
-import { isFile, type PlannedEntry, type Problem } from '#libs/bundle/entry.js'
+import { type HeldBytes, isFile, type PlannedEntry, type Problem } from '#libs/bundle/entry.js'
 import { encodePlan } from '#libs/bundle/plan.js'
 import type { Catalog, HeldFile, SetRow } from '#libs/catalog/catalog.js'
 import type { Raw } from '#libs/os/raw.js'
@@ -104,9 +104,13 @@ export async function* planSet(
     const linked: PlannedEntry[] = []
     for (const found of await compare(held, page.entries, options.force)) {
       const { entry } = found
-      if (found.is === 'live' || (found.is === 'unchanged' && found.setId === set.id)) continue
-      if (entry.type === 'file' && entry.nlink > 1) linked.push(found.is === 'unchanged' ? { ...entry, unchanged: true } : entry)
-      else if (found.is === 'unchanged') unchanged += isFile(entry.type) ? 1 : 0
+      // A crawl that is done again leaves alone what its own bundles have, whatever became of the file since: nothing counts twice.
+      if (found.setId !== undefined && found.setId === set.id) continue
+      // In the plan of another set that is under way: counted like what is held, so that every file found is accounted for.
+      if (found.is === 'live') unchanged += isFile(entry.type) ? 1 : 0
+      else if (entry.type === 'file' && entry.nlink > 1) {
+        linked.push(found.is === 'unchanged' ? { ...entry, unchanged: true, ...(found.held && { held: found.held }) } : entry)
+      } else if (found.is === 'unchanged') unchanged += isFile(entry.type) ? 1 : 0
       else yield* cutter.add(entry)
     }
     if (linked.length > 0) await links.add(linked)
@@ -122,11 +126,12 @@ export async function* planSet(
   yield* cutter.finish()
 }
 
-type Compared = { readonly entry: PlannedEntry } & (
+/** `setId`: of the set whose bundle has this path, as it is now or as it was. */
+type Compared = { readonly entry: PlannedEntry; readonly setId?: string } & (
   | { readonly is: 'new' }
   | { readonly is: 'live' }
   /** `bundles`: the one that lists it and the one that holds its bytes. */
-  | { readonly is: 'unchanged'; readonly setId: string; readonly bundles: readonly string[] }
+  | { readonly is: 'unchanged'; readonly bundles: readonly string[]; readonly held?: HeldBytes }
 )
 
 /** Looks a page of the walk up in the catalog and says of each entry, in order, whether it must travel. */
@@ -157,19 +162,20 @@ export async function compare(
   return entries.map((entry) => judge(entry, versions.get(parentOf(entry.path))?.get(nameOf(entry.path))))
 }
 
-function judge(entry: PlannedEntry, held: HeldFile | undefined): Compared {
-  if (held === undefined || !sameKind(entry, held) || held.mtimeNs !== entry.mtimeNs || held.state !== 'ok')
-    return { entry, is: 'new' }
+function judge(entry: PlannedEntry, known: HeldFile | undefined): Compared {
+  if (known === undefined) return { entry, is: 'new' }
+  const { setId, sha256, offset } = known
   // The size of a symlink or a directory says nothing.
-  if (entry.type === 'file' && held.size !== entry.size) return { entry, is: 'new' }
-  if (held.ctimeNs === entry.ctimeNs && held.ino === entry.ino) {
-    return held.live
-      ? { entry, is: 'live' }
-      : { entry, is: 'unchanged', setId: held.setId, bundles: [held.bundle, held.dataBundle] }
+  const sameSize = entry.type !== 'file' || known.size === entry.size
+  if (!sameKind(entry, known) || !sameSize || known.mtimeNs !== entry.mtimeNs || known.state !== 'ok')
+    return { entry, setId, is: 'new' }
+  const held = sha256 === undefined || offset === undefined ? undefined : { bundle: known.dataBundle, offset, sha256 }
+  if (known.ctimeNs === entry.ctimeNs && known.ino === entry.ino) {
+    if (known.live) return { entry, setId, is: 'live' }
+    return { entry, setId, is: 'unchanged', bundles: [known.bundle, known.dataBundle], ...(held && { held }) }
   }
-  const { sha256, offset, dataBundle } = held
-  if (held.live || entry.type !== 'file' || sha256 === undefined || offset === undefined) return { entry, is: 'new' }
-  return { entry: { ...entry, held: { bundle: dataBundle, offset, sha256 } }, is: 'new' }
+  if (known.live || entry.type !== 'file' || held === undefined) return { entry, setId, is: 'new' }
+  return { entry: { ...entry, held }, setId, is: 'new' }
 }
 
 const sameKind = (entry: PlannedEntry, held: HeldFile) =>
@@ -191,8 +197,11 @@ export async function* groupsOf(pages: AsyncIterable<readonly PlannedEntry[]>): 
   if (group.length > 0) yield group
 }
 
-/** The first name carries the data, the others are links to it. */
+/** The first name carries the data, or says where the vault has them under any of the names; the others are links to it. */
 function asLinks(group: readonly PlannedEntry[]): PlannedEntry[] {
   const first = group[0] as PlannedEntry
-  return group.map((entry, index) => (index === 0 ? entry : { ...entry, type: 'hardlink', link: first.path }))
+  const held = group.find((entry) => entry.held)?.held
+  return group.map(({ held: _own, ...entry }, index) =>
+    index === 0 ? { ...entry, ...(held && { held }) } : { ...entry, type: 'hardlink', link: first.path },
+  )
 }

@@ -12,16 +12,21 @@ export interface KeptLease extends AsyncDisposable {
 /** `renew` answers false, or throws `lease-lost`, when somebody else has the lease; other errors are tried again. */
 export function keepLease(renew: () => Promise<boolean | undefined>, outer?: AbortSignal): KeptLease {
   const lost = new AbortController()
-  let renewing = Promise.resolve()
+  let renewing: Promise<void> | undefined
   const timer = setInterval(() => {
-    renewing = renew().then(
-      (kept) => {
-        if (kept === false) lost.abort(new FirnError('lease-lost', 'another process has taken this work over'))
-      },
-      (error) => {
-        if (error instanceof FirnError && error.code === 'lease-lost') lost.abort(error)
-      },
-    )
+    // One at a time: what waits for a slow database must not pile up.
+    renewing ??= renew()
+      .then(
+        (kept) => {
+          if (kept === false) lost.abort(new FirnError('lease-lost', 'another process has taken this work over'))
+        },
+        (error) => {
+          if (error instanceof FirnError && error.code === 'lease-lost') lost.abort(error)
+        },
+      )
+      .finally(() => {
+        renewing = undefined
+      })
   }, RENEW_MS)
   return {
     signal: outer ? AbortSignal.any([outer, lost.signal]) : lost.signal,

@@ -12,7 +12,7 @@ export const RECONCILE_MS = 30_000
 
 export interface ReconcileParts {
   readonly catalog: Pick<Catalog, 'strandedBundles' | 'unindexedBundles'>
-  readonly queue: Pick<JobQueue, 'add'>
+  readonly queue: Pick<JobQueue, 'addMany'>
   readonly isGone: (owner: string) => boolean
 }
 
@@ -20,17 +20,27 @@ export interface ReconcileParts {
 export async function reconcile(parts: ReconcileParts, olderThanMs: number): Promise<number> {
   const { catalog, queue } = parts
   const stranded = await catalog.strandedBundles(olderThanMs, parts.isGone)
-  for (const bundleId of stranded) await queue.add('store-bundle', { bundleId })
+  await queue.addMany(
+    'store-bundle',
+    stranded.map((bundleId) => ({ bundleId })),
+  )
   const unindexed = await catalog.unindexedBundles(1_000)
-  for (const bundleId of unindexed) await queue.add('index-bundle', { bundleId })
+  await queue.addMany(
+    'index-bundle',
+    unindexed.map((bundleId) => ({ bundleId })),
+  )
   return stranded.length + unindexed.length
 }
 
 /** Reconciles every 30 s until stopped; trouble is told and does not end it. */
 export function keepReconciling(parts: ReconcileParts, onTrouble: (error: unknown) => void): { stop(): Promise<void> } {
-  let round = Promise.resolve()
+  let round: Promise<void> | undefined
   const timer = setInterval(() => {
-    round = reconcile(parts, RECONCILE_MS).then(() => {}, onTrouble)
+    round ??= reconcile(parts, RECONCILE_MS)
+      .then(() => {}, onTrouble)
+      .finally(() => {
+        round = undefined
+      })
   }, RECONCILE_MS)
   return {
     async stop() {

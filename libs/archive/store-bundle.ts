@@ -10,7 +10,7 @@ import type { Packer } from '#libs/bundle/pack.js'
 import { decodePlan } from '#libs/bundle/plan.js'
 import { encodeSidecar } from '#libs/bundle/sidecar.js'
 import type { BundleRow, Catalog, LeaseAnswer, StoredBundle } from '#libs/catalog/catalog.js'
-import { isFirnError, Postpone } from '#libs/errors/errors.js'
+import { FirnError, isFirnError, Postpone } from '#libs/errors/errors.js'
 import type { JobQueue } from '#libs/queue/queue.js'
 import type { Vault } from '#libs/vault/vault.js'
 import { optionsFromJson } from './crawl-options.js'
@@ -101,13 +101,28 @@ async function packAndStore(packer: Packer, vault: Vault, leased: Leased, signal
     const sidecar = await encodeSidecar(packed.manifest, packed.tarBytes, packed.tarSha256)
     await vault.put(manifestKey(names), sidecar, { signal })
     const { archiveId } = await upload.complete()
-    await vault.verify(key, { bytes: packed.tarBytes, sha256: packed.tarSha256 }, { signal })
+    await verifySent(vault, key, { bytes: packed.tarBytes, sha256: packed.tarSha256 }, signal)
     const { entries } = parseManifest(packed.manifest)
     const { tarBytes, tarSha256, problems } = packed
     return { key, archiveId, tarBytes, tarSha256, archivedAt, entries, problems }
   } catch (error) {
     await upload.abort().catch(() => {})
     throw error
+  }
+}
+
+/** What is not as it was sent is sent once more, under the name of another attempt: the sources are still there. */
+async function verifySent(
+  vault: Vault,
+  key: string,
+  sent: { bytes: number; sha256: string },
+  signal: AbortSignal,
+): Promise<void> {
+  try {
+    await vault.verify(key, sent, { signal })
+  } catch (error) {
+    if (!isFirnError(error, 'damaged', 'vault-missing')) throw error
+    throw new FirnError('vault-failed', `${vault.id} does not hold what was sent: ${error.message}`, { cause: error })
   }
 }
 

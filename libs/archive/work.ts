@@ -9,6 +9,8 @@ import { giveUpBundle, type StoreParts, storeBundle } from './store-bundle.js'
 export interface WorkEvents {
   readonly onStored?: (bundle: BundleRow, problems: readonly Problem[]) => void
   readonly onIndexed?: (bundleId: string) => void
+  /** A stored bundle could not be made searchable; the reconciler, or whoever searches, does it later. */
+  readonly onIndexFailed?: (bundleId: string, error: unknown) => void
   /** A job failed for good, and why. */
   readonly onFailed?: (bundleId: string, error: unknown) => void
   /** The vault as a whole cannot be written: every further bundle would fail alike. */
@@ -46,7 +48,12 @@ export async function startWorkers(
       options.onIndexed?.(bundleId)
     },
     // One at a time: the index is one database's work, and the packers need the cores.
-    { concurrency: 1 },
+    {
+      concurrency: 1,
+      onFailed: ({ bundleId }, error, final) => {
+        if (final) options.onIndexFailed?.(bundleId, error)
+      },
+    },
   )
   return {
     async stop(graceMs) {

@@ -1,4 +1,6 @@
 /** Bundles from planned to stored and indexed; leases and their epochs. */
+import { isFile } from '#libs/bundle/entry.js'
+import { decodePlan } from '#libs/bundle/plan.js'
 import { FirnError } from '#libs/errors/errors.js'
 import type { Raw } from '#libs/os/raw.js'
 import { joinRaw } from '#libs/os/raw.js'
@@ -9,6 +11,7 @@ import type { Database } from './database.js'
 import { toRaw } from './directories.js'
 import { FILE_COLUMNS, type FileRows, TYPES } from './file-row.js'
 import { goneOwners, LEASE_END, leaseIsFree } from './leases.js'
+import { addProblems } from './problems.js'
 import { readSet } from './sets.js'
 import { markStored } from './stored.js'
 import { isUuid } from './uuid.js'
@@ -73,14 +76,28 @@ export function bundleVerbs(database: Database, fileRows: FileRows): BundleVerbs
     },
 
     async failBundle(id, attempt, reason) {
-      await database.query(
-        `WITH failed AS (
-           UPDATE bundle SET state = 'failed', reason = $3, plan = NULL, lease_owner = NULL, lease_until = NULL, changed_at = now()
-           WHERE id = $1 AND attempt = $2 AND ${LIVE} RETURNING "set"
-         )
-         UPDATE "set" SET bundles_failed = bundles_failed + 1 FROM failed WHERE id = failed.set`,
-        [id, attempt, cleanText(reason)],
-      )
+      const said = cleanText(reason)
+      await database.transaction(async (connection) => {
+        const { rows } = await connection.query<{ number: bigint; set: string; plan: Buffer | null }>(
+          `SELECT number, "set", plan FROM bundle WHERE id = $1 AND attempt = $2 AND ${LIVE} FOR UPDATE`,
+          [id, attempt],
+        )
+        const bundle = rows[0]
+        if (bundle === undefined) return
+        await connection.query(
+          `UPDATE bundle SET state = 'failed', reason = $2, plan = NULL, lease_owner = NULL, lease_until = NULL, changed_at = now()
+           WHERE id = $1`,
+          [id, said],
+        )
+        // Each file is named: it was found, and is not archived.
+        const files = bundle.plan ? [...decodePlan(bundle.plan)].filter(({ type }) => isFile(type)) : []
+        const problems = files.map(({ path }) => ({
+          path,
+          kind: 'failed' as const,
+          reason: `its bundle was not stored: ${said}`,
+        }))
+        await addProblems(connection, bundle.set, bundle.number, problems, { failed: 1 })
+      })
     },
 
     async strandedBundles(olderThanMs, isGone) {

@@ -122,7 +122,7 @@ export interface CrawlVerbs {
 
   /** Adds to the counters that only the crawl knows. */
   countCrawled(setId: string, more: { found: number; unchanged: number }): Promise<void>
-  /** Before an interrupted set is crawled again: its crawl counters and crawl problems begin at 0. */
+  /** Before an interrupted set is crawled again: its crawl counters begin at 0, problems of the crawl and `failed` ones are forgotten. */
   restartCrawl(setId: string): Promise<void>
   /** The walk is over: state `archiving`. */
   markCrawled(setId: string, owner: string): Promise<void>
@@ -209,7 +209,7 @@ export interface BundleVerbs {
   markStored(id: string, attempt: number, stored: StoredBundle, problems: readonly Problem[]): Promise<BundleRow>
   /** Gives the lease back: `planned` again, to be tried later. */
   releaseBundle(id: string, attempt: number): Promise<void>
-  /** `failed`, with the reason. Its files are found again by the next crawl. */
+  /** `failed`, with the reason, and a problem `failed` for each of its files. They are found again by the next crawl. */
   failBundle(id: string, attempt: number, reason: string): Promise<void>
   /** Bundles `planned` or with a dead lease whose job may be lost, oldest first; `olderThanMs` since their last change. 5,000 at most. */
   strandedBundles(olderThanMs: number, isGone: (owner: string) => boolean): Promise<string[]>

@@ -60,16 +60,25 @@ export async function addProblems(
   )
 }
 
-/** Those of the crawl, which begins again. */
+/** Those of the crawl, which begins again, and files that a bundle could not get: they are found again, and planned again. */
 export async function forgetCrawlProblems(database: Runs, setId: string): Promise<void> {
+  await forget(database, setId, `bundle IS NULL OR kind = 'failed'`)
+  await database.query('UPDATE "set" SET files_found = 0, files_unchanged = 0 WHERE id = $1', [setId])
+}
+
+/** Of a bundle that failed and is stored after all. */
+export const forgetProblemsOf = (database: Runs, setId: string, bundle: bigint): Promise<void> =>
+  forget(database, setId, `bundle = ${bundle}`)
+
+async function forget(database: Runs, setId: string, which: string): Promise<void> {
   await database.query(
-    `WITH gone AS (DELETE FROM problem WHERE "set" = $1 AND bundle IS NULL RETURNING kind),
+    `WITH gone AS (DELETE FROM problem WHERE "set" = $1 AND (${which}) RETURNING kind),
      counted AS MATERIALIZED (
        SELECT count(*) FILTER (WHERE kind = 'skipped') AS skipped, count(*) FILTER (WHERE kind = 'failed') AS failed,
          count(*) FILTER (WHERE kind = 'changed') AS changed
        FROM gone
      )
-     UPDATE "set" SET files_found = 0, files_unchanged = 0,
+     UPDATE "set" SET
        files_skipped = files_skipped - (SELECT skipped FROM counted),
        files_failed = files_failed - (SELECT failed FROM counted),
        files_changed = files_changed - (SELECT changed FROM counted)

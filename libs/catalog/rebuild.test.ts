@@ -132,7 +132,13 @@ describe('rebuild', () => {
     const failed = await old.catalog.planBundle(set.id, OWNER, planOf(entries))
     await old.catalog.failBundle(failed, 0, 'no answer from the vault')
     await old.catalog.adoptBundle(factsOf(set, { id: failed, attempt: 1 }), VAULT, storedOf(failed, entries))
-    expect((await old.catalog.set(set.id))?.counts).toMatchObject({ bundles: 2, bundlesStored: 2, bundlesFailed: 0, archived: 2 })
+    expect((await old.catalog.set(set.id))?.counts).toMatchObject({
+      bundles: 2,
+      bundlesStored: 2,
+      bundlesFailed: 0,
+      archived: 2,
+      failed: 0,
+    })
   })
 
   test('two that adopt the same bundle at once: one does', async () => {

@@ -70,7 +70,7 @@ describe('a set', () => {
     expect(both.sort()).toEqual([false, true])
   })
 
-  test('counts the crawl anew when it begins again, and keeps what packing found', async () => {
+  test('counts the crawl anew when it begins again, and keeps of what packing found only what will not be found again', async () => {
     const set = await newSet(catalog)
     await catalog.countCrawled(set.id, { found: 10, unchanged: 4 })
     await catalog.recordProblems(set.id, [
@@ -81,11 +81,14 @@ describe('a set', () => {
     const lease = await catalog.leaseBundle(id, 'w', nobodyIsGone)
     if (lease.kind !== 'leased') throw new Error(lease.kind)
     const stored = { key: 'k', archiveId: 'k', tarBytes: 1, tarSha256: '00', archivedAt: new Date(), entries: [] }
-    await catalog.markStored(id, lease.attempt, stored, [{ path: raw('/data/a'), kind: 'failed', reason: 'vanished' }])
+    await catalog.markStored(id, lease.attempt, stored, [
+      { path: raw('/data/a'), kind: 'failed', reason: 'vanished' },
+      { path: raw('/data/b'), kind: 'changed', reason: 'changed while it was read' },
+    ])
     expect((await catalog.set(set.id))?.counts).toMatchObject({ found: 10, unchanged: 4, skipped: 1, failed: 2 })
     await catalog.restartCrawl(set.id)
-    expect((await catalog.set(set.id))?.counts).toMatchObject({ found: 0, unchanged: 0, skipped: 0, failed: 1, plannedFiles: 1 })
-    expect(await all(catalog.problems(set.id))).toEqual([{ path: '/data/a', kind: 'failed', reason: 'vanished' }])
+    expect((await catalog.set(set.id))?.counts).toMatchObject({ found: 0, unchanged: 0, skipped: 0, failed: 0, plannedFiles: 1 })
+    expect((await all(catalog.problems(set.id))).map(({ kind }) => kind)).toEqual(['changed'])
   })
 
   test('finishes when no bundle is live any more: archived, partial or failed', async () => {
@@ -99,8 +102,11 @@ describe('a set', () => {
     const partial = await catalog.finishSet(good.id)
     expect(partial).toMatchObject({
       state: 'partial',
-      counts: { archived: 1, bytes: 7, bundles: 2, bundlesStored: 1, bundlesFailed: 1 },
+      counts: { archived: 1, failed: 1, bytes: 7, bundles: 2, bundlesStored: 1, bundlesFailed: 1 },
     })
+    expect(await all(catalog.problems(good.id))).toEqual([
+      { path: '/data/late', kind: 'failed', reason: 'its bundle was not stored: no room' },
+    ])
     expect(partial.finishedAt).toBeInstanceOf(Date)
     expect(await catalog.finishSet(good.id)).toEqual(partial)
 

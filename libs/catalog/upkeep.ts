@@ -8,6 +8,7 @@ import type { Database } from './database.js'
 import type { FileRows } from './file-row.js'
 import { hostNumber, vaultNumber } from './places.js'
 import type { PrismaDoor } from './prisma-door.js'
+import { forgetProblemsOf } from './problems.js'
 import { finishStored, STORED, storedValues } from './stored.js'
 import { isUuid } from './uuid.js'
 
@@ -143,6 +144,7 @@ async function adoptBundle(
       [facts.bundleId, ...storedValues(facts.attempt, stored, rows)],
     )
     const isNew = made.rowCount === 1
+    if (was === 'failed') await forgetProblemsOf(connection, facts.setId, (after[0] as BundleRecord).number)
     await finishStored(connection, after[0] as BundleRecord, rows, [], {
       stored: 1,
       ...(isNew && { bundles: 1 }),
