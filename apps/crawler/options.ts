@@ -1,11 +1,11 @@
 /** The command line of `archive-files`, and what it means. */
-import { lstatSync, statSync } from 'node:fs'
+import { lstatSync, realpathSync } from 'node:fs'
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
 import { Option } from 'commander'
 import type { CrawlOptions } from '#libs/archive/crawl-options.js'
 import { errnoOf, FirnError } from '#libs/errors/errors.js'
-import { type Raw, rawFromText, rawToBytes, shown } from '#libs/os/raw.js'
+import { type Raw, rawFromBytes, rawFromText, shown } from '#libs/os/raw.js'
 import { normaliseRoots } from '#libs/walk/tree/normalise-roots.js'
 
 export interface ArchiveFlags {
@@ -74,20 +74,22 @@ export function archiveOptions(command: Command): Command {
     .option('--config <file>', 'configuration file (default: $XDG_CONFIG_HOME/firn/config.yaml)')
 }
 
-/** The paths as roots: absolute, none below another. A path that is not there is an error before anything begins. */
+/**
+ * The paths as roots: absolute, none below another. A path that is not there is an error before anything begins. `link/` means what
+ * the link points to, `link` the link itself, as it does to other tools.
+ */
 export function rootsFrom(paths: readonly string[], recursive: boolean): Raw[] {
   const roots = paths.map((path) => {
-    const absolute = rawFromText(resolve(path))
-    // `link/` means what the link points to, `link` the link itself, as it does to other tools.
-    const look = path.endsWith('/') ? statSync : lstatSync
+    if (path === '') throw new FirnError('usage', 'a path is empty; nothing was archived')
+    const absolute = resolve(path)
     try {
-      look(rawToBytes(absolute))
+      if (!lstatSync(absolute).isSymbolicLink() || !path.endsWith('/')) return rawFromText(absolute)
+      return rawFromBytes(realpathSync(absolute, 'buffer'))
     } catch (error) {
       const code = errnoOf(error)
       const why = code === 'ENOENT' || code === 'ENOTDIR' ? 'there is no such file or directory' : String(code ?? error)
       throw new FirnError('usage', `${shown(rawFromText(path))}: ${why}; nothing was archived`)
     }
-    return absolute
   })
   return normaliseRoots(roots, recursive)
 }
