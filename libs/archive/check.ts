@@ -4,11 +4,12 @@
  * Firn deletes none of it: after an old catalog was restored, an unknown bundle is the only copy.
  */
 import { createHash, type Hash } from 'node:crypto'
-import { manifestKey, parseKey } from '#libs/bundle/key.js'
+import { type KeyNames, manifestKey, parseKey } from '#libs/bundle/key.js'
 import type { BundleRow, Catalog, FileRow } from '#libs/catalog/catalog.js'
 import { isFirnError } from '#libs/errors/errors.js'
 import { type Raw, shown } from '#libs/os/raw.js'
 import type { Vault } from '#libs/vault/vault.js'
+import { readStoredManifest } from './stored-manifest.js'
 
 export interface CheckParts {
   readonly catalog: Pick<Catalog, 'storedBundles' | 'markChecked' | 'entriesOf' | 'knownBundles'>
@@ -24,7 +25,9 @@ export interface CheckOptions {
 
 export type Finding =
   | { readonly kind: 'missing' | 'damaged'; readonly bundle: BundleRow; readonly reason: string; readonly files?: readonly Raw[] }
-  /** No harm to any file: the manifest beside the tar is not there; the one inside is. */
+  /** Nothing is known of it: its bytes are cold, and must be thawed before they can be read. */
+  | { readonly kind: 'unread'; readonly bundle: BundleRow; readonly reason: string }
+  /** No harm to any file: the manifest beside the tar is not there, or not this tar's; the one inside is. */
   | { readonly kind: 'no-manifest'; readonly bundle: BundleRow; readonly reason: string }
   | { readonly kind: 'unknown'; readonly key: string; readonly reason: string }
 
@@ -55,17 +58,24 @@ async function* checkBundle(parts: CheckParts, vault: Vault, bundle: BundleRow, 
   if (finding?.kind === 'missing' || finding?.kind === 'damaged') {
     await parts.catalog.markChecked(bundle.id, finding.kind, finding.reason)
     yield finding
-  } else if (bundle.state !== 'stored' && (options.readData || bundle.state === 'missing')) {
+  } else if (finding !== undefined) yield finding
+  else if (bundle.state !== 'stored' && (options.readData || bundle.state === 'missing')) {
     await parts.catalog.markChecked(bundle.id, 'stored')
   }
   const names = parseKey(key)
-  if (names === undefined || (await vault.stat(manifestKey(names), call)) !== undefined) return
-  yield {
-    kind: 'no-manifest',
-    bundle,
-    reason: `${manifestKey(names)} is not in ${vault.id}; the manifest inside the tar is the only one`,
+  if (names === undefined || stored === undefined) return
+  const sidecar = manifestKey(names)
+  const only = 'the manifest inside the tar is the only one'
+  if ((await vault.stat(sidecar, call)) === undefined) {
+    yield { kind: 'no-manifest', bundle, reason: `${sidecar} is not in ${vault.id}; ${only}` }
+  } else if (options.readData && (await sidecarHash(vault, names, options.signal)) !== bundle.tarSha256) {
+    yield { kind: 'no-manifest', bundle, reason: `${sidecar} cannot be read as the manifest of ${key}; ${only}` }
   }
 }
+
+/** The hash of the tar that a readable manifest speaks of. */
+const sidecarHash = async (vault: Vault, names: KeyNames, signal: AbortSignal | undefined): Promise<string | undefined> =>
+  (await readStoredManifest(vault, names, signal))?.tarSha256
 
 /** Reads a bundle once, hashing the whole and each file where it lies. */
 async function readBundle(
@@ -88,7 +98,7 @@ async function readBundle(
       position += chunk.byteLength
     }
   } catch (error) {
-    if (isFirnError(error, 'vault-frozen')) return { kind: 'damaged', bundle, reason: `${key} is cold: thaw it before reading` }
+    if (isFirnError(error, 'vault-frozen')) return { kind: 'unread', bundle, reason: `${key} is cold: thaw it before reading` }
     if (isFirnError(error, 'vault-missing', 'damaged')) return { kind: 'damaged', bundle, reason: error.message }
     throw error
   }
@@ -150,6 +160,8 @@ async function* unknownObjects(parts: CheckParts, vault: Vault, options: CheckOp
       if (parsed === undefined) yield { kind: 'unknown', key, reason: 'no name that Firn gives' }
       else if (bundle === undefined)
         yield { kind: 'unknown', key, reason: 'its bundle is not in this catalog; rebuild-catalog adopts it' }
+      else if (bundle.vaultId !== vault.id)
+        yield { kind: 'unknown', key, reason: `its bundle ${bundle.id} is of another vault, ${bundle.vaultId}` }
       else if (bundle.key !== undefined && parseKey(bundle.key)?.attempt !== parsed.attempt) {
         yield { kind: 'unknown', key, reason: `another attempt at bundle ${bundle.id}, which is stored as ${bundle.key}` }
       } else if (bundle.state === 'failed')

@@ -9,7 +9,7 @@ import { parseManifest } from '#libs/bundle/manifest.js'
 import type { Catalog, StoredBundle } from '#libs/catalog/catalog.js'
 import { FirnError } from '#libs/errors/errors.js'
 import type { Vault } from '#libs/vault/vault.js'
-import { readStoredManifest } from './stored-manifest.js'
+import { isOf, readStoredManifest } from './stored-manifest.js'
 
 export interface RebuildParts {
   readonly catalog: Pick<Catalog, 'adoptBundle' | 'knownBundles'>
@@ -34,19 +34,41 @@ export async function rebuildCatalog(
   vaultUrl: string,
   options: RebuildEvents = {},
 ): Promise<Rebuilt> {
-  const { catalog } = parts
   const rebuilt = { adopted: 0, known: 0, failed: 0 }
-  const call = options.signal ? { signal: options.signal } : {}
-  for await (const { key } of vault.list('', call)) {
+  for await (const attempts of attemptsIn(vault, options.signal)) {
     options.signal?.throwIfAborted()
+    rebuilt[await adoptOne(parts, vault, vaultUrl, attempts, options)]++
+  }
+  return rebuilt
+}
+
+/** The tars of each bundle, the last attempt first. They are neighbours in the listing: only the attempt differs. */
+async function* attemptsIn(vault: Vault, signal: AbortSignal | undefined): AsyncGenerator<KeyNames[]> {
+  let attempts: KeyNames[] = []
+  for await (const { key } of vault.list('', signal ? { signal } : {})) {
     const names = parseKey(key)
     if (names === undefined || key !== bundleKey(names)) continue
+    if (attempts[0] !== undefined && attempts[0].bundleId !== names.bundleId) {
+      yield attempts.sort((a, b) => b.attempt - a.attempt)
+      attempts = []
+    }
+    attempts.push(names)
+  }
+  if (attempts.length > 0) yield attempts.sort((a, b) => b.attempt - a.attempt)
+}
+
+/** The last whole attempt is the one that was catalogued, and whose offsets other bundles point to. */
+async function adoptOne(
+  { catalog }: RebuildParts,
+  vault: Vault,
+  vaultUrl: string,
+  attempts: readonly KeyNames[],
+  options: RebuildEvents,
+): Promise<keyof Rebuilt> {
+  for (const names of attempts) {
+    const key = bundleKey(names)
     try {
-      const known = (await catalog.knownBundles([names.bundleId])).get(names.bundleId)
-      if (known?.key !== undefined) {
-        rebuilt.known++
-        continue
-      }
+      if ((await catalog.knownBundles([names.bundleId])).get(names.bundleId)?.key !== undefined) return 'known'
       const found = (await readStoredManifest(vault, names, options.signal)) ?? (await manifestInside(vault, names, options))
       const { header, entries, tarBytes, tarSha256, archiveId } = found
       const facts = {
@@ -60,17 +82,16 @@ export async function rebuildCatalog(
         setStartedAt: header.setStartedAt,
       }
       const stored: StoredBundle = { key, archiveId, tarBytes, tarSha256, archivedAt: header.createdAt, entries }
-      if (await catalog.adoptBundle(facts, { url: vaultUrl, id: vault.id }, stored)) {
-        rebuilt.adopted++
-        options.onAdopted?.(names, entries.length)
-      } else rebuilt.known++
+      if (!(await catalog.adoptBundle(facts, { url: vaultUrl, id: vault.id }, stored))) return 'known'
+      options.onAdopted?.(names, entries.length)
+      return 'adopted'
     } catch (error) {
+      options.signal?.throwIfAborted()
       if (!(error instanceof FirnError) || error.code === 'database') throw error
-      rebuilt.failed++
       options.onTrouble?.(key, error.message)
     }
   }
-  return rebuilt
+  return 'failed'
 }
 
 /** The whole tar must be read: its manifest is its last member. */
@@ -90,5 +111,11 @@ async function manifestInside(vault: Vault, names: KeyNames, options: RebuildEve
   const bytes = await findManifest(hashing())
   if (bytes === undefined) throw new FirnError('damaged', `${key} holds no manifest: it is no whole bundle`)
   const { header, entries } = parseManifest(bytes)
+  if (!isOf(names, header)) {
+    throw new FirnError(
+      'damaged',
+      `${key} holds the bundle ${header.bundle} of attempt ${header.attempt}: it is not what its name says`,
+    )
+  }
   return { header, entries, tarBytes, tarSha256: hash.digest('hex'), archiveId: key }
 }

@@ -5,7 +5,7 @@
  */
 import { lstatSync, unlinkSync } from 'node:fs'
 import { isFile, type PlannedEntry } from '#libs/bundle/entry.js'
-import { bundleKey, manifestKey, parseKey } from '#libs/bundle/key.js'
+import { manifestKey, parseKey } from '#libs/bundle/key.js'
 import { decodeSidecar } from '#libs/bundle/sidecar.js'
 import type { Catalog } from '#libs/catalog/catalog.js'
 import { errnoOf, FirnError } from '#libs/errors/errors.js'
@@ -13,7 +13,7 @@ import { type Raw, rawToBytes } from '#libs/os/raw.js'
 import type { Vault } from '#libs/vault/vault.js'
 import type { Source } from '#libs/walk/source.js'
 import { compare, groupsOf, type PlannedSet } from './crawl.js'
-import { readObject } from './stored-manifest.js'
+import { isOf, readObject } from './stored-manifest.js'
 import { sentence } from './thaw-items.js'
 
 export interface RemoveParts {
@@ -117,7 +117,7 @@ function verifiedBundles(parts: Pick<RemoveParts, 'catalog'>, vault: Vault, sign
     try {
       await vault.verify(key, { bytes, sha256 }, call)
       const sidecar = await decodeSidecar(await readObject(vault, manifestKey(names), call))
-      if (sidecar.tarSha256 === sha256 && bundleKey(names) === key) return undefined
+      if (sidecar.tarSha256 === sha256 && sidecar.tarBytes === bytes && isOf(names, sidecar.header)) return undefined
       return `the manifest of bundle ${bundleId} is another tar's`
     } catch (error) {
       if (error instanceof FirnError) return error.message

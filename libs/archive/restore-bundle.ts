@@ -3,6 +3,7 @@ import { isFile } from '#libs/bundle/entry.js'
 import type { PlaceResult, Placer } from '#libs/bundle/place.js'
 import type { Catalog, ItemRow, RetrievalRow } from '#libs/catalog/catalog.js'
 import { isFirnError } from '#libs/errors/errors.js'
+import type { Raw } from '#libs/os/raw.js'
 import { keepLease } from './keep-lease.js'
 import { placeOf } from './layout.js'
 import { sentence } from './thaw-items.js'
@@ -39,16 +40,30 @@ export async function restoreItem(
     const vault = await parts.vaults.open((await catalog.vaultUrl(vaultId)) ?? vaultId)
     const rows = await catalog.itemRows(item.id)
     const entries = rows.map((row) => ({ ...row, at: placeOf(row, retrieval.layout) }))
-    for await (const results of placer.place(entries, (range) => vault.read(key as string, range, { signal }), {
-      signal,
-      ...(tarBytes !== undefined && { tarBytes }),
-    })) {
-      for (const { entry, outcome } of results) {
-        if (!isFile(entry.type)) continue
-        if (outcome === 'failed') filesFailed++
-        else filesRestored++
+    const told = new Set<Raw>()
+    const place = async (readableBytes: number | undefined) => {
+      const placing = placer.place(entries, (range) => vault.read(key as string, range, { signal }), {
+        signal,
+        ...(readableBytes !== undefined && { tarBytes: readableBytes }),
+      })
+      for await (const all of placing) {
+        const results = all.filter(({ entry }) => !told.has(entry.at))
+        for (const { entry, outcome } of results) {
+          told.add(entry.at)
+          if (!isFile(entry.type)) continue
+          if (outcome === 'failed') filesFailed++
+          else filesRestored++
+        }
+        if (results.length > 0) options.onResults?.(results)
       }
-      options.onResults?.(results)
+    }
+    try {
+      await place(tarBytes)
+    } catch (error) {
+      // A tar that lost its end still holds what lies before: that is placed, and the rest is named file by file.
+      const left = isFirnError(error, 'damaged') ? await vault.stat(key as string, { signal }) : undefined
+      if (left === undefined || tarBytes === undefined || left.bytes >= tarBytes) throw error
+      await place(left.bytes)
     }
   } catch (error) {
     if (signal.aborted) throw signal.reason

@@ -80,10 +80,16 @@ async function* noting<T>(pages: AsyncIterable<readonly T[]>, note: (row: T) => 
   }
 }
 
+/** What travelled with each match; its bytes may lie in another bundle still. */
 async function* wholeBundles(parts: RetrieveParts, found: AsyncIterable<readonly FileRow[]>): AsyncGenerator<readonly FileRow[]> {
-  for await (const page of parts.catalog.neededBundles(found)) {
+  for await (const page of parts.catalog.neededBundles(asListed(found))) {
     for (const { bundle } of page) yield await parts.catalog.entriesOf(bundle.number)
   }
+}
+
+/** Rows as if their bytes lay where they are listed. */
+async function* asListed(pages: AsyncIterable<readonly FileRow[]>): AsyncGenerator<readonly FileRow[]> {
+  for await (const page of pages) yield page.map(({ dataBundle: _elsewhere, ...row }) => row)
 }
 
 /** What tells the same request again. */

@@ -1,5 +1,6 @@
 /** The manifest of one attempt, from beside its tar; and whether the tar that it speaks of is there. */
 import { bundleKey, type KeyNames, manifestKey } from '#libs/bundle/key.js'
+import type { ManifestHeader } from '#libs/bundle/manifest.js'
 import { decodeSidecar, type Sidecar } from '#libs/bundle/sidecar.js'
 import { FirnError, isFirnError } from '#libs/errors/errors.js'
 import type { Vault } from '#libs/vault/vault.js'
@@ -24,14 +25,12 @@ export async function readStoredManifest(
     if (isFirnError(error, 'vault-missing', 'damaged')) return undefined
     throw error
   }
-  const { header } = sidecar
-  const agrees =
-    sidecar.tarBytes === tar.bytes &&
-    header.bundle === names.bundleId &&
-    header.set === names.setId &&
-    header.attempt === names.attempt
-  return agrees ? { ...sidecar, archiveId: key } : undefined
+  return sidecar.tarBytes === tar.bytes && isOf(names, sidecar.header) ? { ...sidecar, archiveId: key } : undefined
 }
+
+/** Whether a manifest is of the attempt that an object's name says. */
+export const isOf = (names: KeyNames, header: ManifestHeader): boolean =>
+  header.bundle === names.bundleId && header.set === names.setId && header.attempt === names.attempt
 
 export async function readObject(vault: Vault, key: string, options: { signal?: AbortSignal } = {}): Promise<Buffer> {
   const chunks: Uint8Array[] = []
