@@ -189,11 +189,10 @@ describe('a vault in trouble', () => {
       },
     }))
     const sets: SetRow[] = []
-    await expect(at.archive(at.request([root], { filesPerBundle: 5 }), { onSet: (set) => sets.push(set) })).rejects.toMatchObject(
-      {
-        code: 'vault-full',
-      },
-    )
+    const events = { onSet: (set: SetRow) => sets.push(set), onFailed: () => sets.splice(0) }
+    await expect(at.archive(at.request([root], { filesPerBundle: 5 }), events)).rejects.toMatchObject({
+      code: 'vault-full',
+    })
     const set = sets[0] as SetRow
     expect(['crawling', 'archiving']).toContain((await at.catalog.set(set.id))?.state)
     plain()

@@ -34,7 +34,10 @@ export async function startWorkers(
     {
       concurrency: options.concurrency,
       onFailed: async ({ bundleId }, error, final) => {
-        if (isFirnError(error, 'vault-full', 'vault-refused')) await options.onVaultTrouble?.(error, bundleId)
+        if (options.onVaultTrouble && isFirnError(error, 'vault-full', 'vault-refused')) {
+          await options.onVaultTrouble(error, bundleId)
+          return // told once, by whoever ends; the bundle stays planned
+        }
         if (!final) return
         await giveUpBundle(parts, bundleId, error)
         options.onFailed?.(bundleId, error)

@@ -1,0 +1,71 @@
+import { afterAll, beforeAll, expect, test } from '@jest/globals'
+import { FirnError } from '#libs/errors/errors.js'
+import { archiveSet } from './archive-set.js'
+import { all, isAccounted, openStory, type ScratchStory, smallFiles } from './scratch-story.js'
+
+let at: ScratchStory
+beforeAll(async () => {
+  at = await openStory()
+})
+afterAll(async () => at[Symbol.asyncDispose]())
+
+const interruptedHere = async () => (await at.catalog.interruptedSets('alpha', at.parts.isGone)).map(({ id }) => id)
+
+test('trouble with the catalog ends the crawl, too, and leaves the set free for the next run', async () => {
+  const root = at.tree('trouble', smallFiles(300))
+  const set = await at.catalog.createSet(at.request([root], { filesPerBundle: 5 }), at.parts.owner)
+  let planned = 0
+  const catalog = {
+    ...at.catalog,
+    pendingBundles: async (id: string) => {
+      if (planned > 2) throw new FirnError('database', 'no answer')
+      return at.catalog.pendingBundles(id)
+    },
+  }
+  await expect(archiveSet({ ...at.parts, catalog }, set, [], { onPlanned: () => planned++ })).rejects.toMatchObject({
+    code: 'database',
+  })
+  const then = planned
+  expect(await interruptedHere()).toEqual([set.id])
+  const next = await at.archive(at.request([root], { filesPerBundle: 5 }))
+  expect(planned).toBe(then)
+  expect(next.counts).toMatchObject({ found: 300, unchanged: 300 })
+  expect(await at.catalog.set(set.id)).toMatchObject({ state: 'archived', counts: { found: 300, archived: 300 } })
+})
+
+test('with --detach it returns when everything is planned, and workers elsewhere end the set', async () => {
+  const root = at.tree('detached', smallFiles(20))
+  const set = await at.archive(at.request([root], { filesPerBundle: 5 }), { detach: true, workers: 0 })
+  expect(set).toMatchObject({ state: 'archiving', counts: { plannedFiles: 20, archived: 0 } })
+  // Files in a plan that is under way are held: another set does not send them again.
+  const dry = await at.catalog.createSet({ ...at.request([root]), description: 'another' }, at.parts.owner)
+  const second = await archiveSet(at.parts, dry, [])
+  expect(second.counts).toMatchObject({ found: 20, unchanged: 20, bundles: 0 })
+  expect(isAccounted(second)).toBe(true)
+  await at.archive(at.request([root]))
+  expect(await at.catalog.set(set.id)).toMatchObject({ state: 'archived', counts: { archived: 20 } })
+})
+
+test('an index that refuses is said once and not waited for; whoever searches catches it up', async () => {
+  const root = at.tree('index', smallFiles(20))
+  const index = { ...at.parts.index, addBundle: () => Promise.reject(new Error('the index is read-only')) }
+  const notes: string[] = []
+  const { archiveRun } = await import('./archive-run.js')
+  const run = archiveRun(
+    Object.assign(Object.create(at.parts), { index }) as typeof at.parts,
+    at.request([root], { filesPerBundle: 5 }),
+    {
+      signal: new AbortController().signal,
+      workers: 2,
+      leaveOut: [],
+      detach: false,
+      onNote: (text) => notes.push(text),
+    },
+  )
+  expect(await run).toMatchObject({ state: 'archived', counts: { archived: 20 } })
+  expect(notes).toEqual([expect.stringContaining('the index is read-only')])
+  const { catchUpIndex } = await import('./index-bundle.js')
+  expect(await catchUpIndex(at.parts)).toBe(4)
+  const { findFiles } = await import('./find.js')
+  expect(await all(findFiles(at.parts, { query: 'index file-7', selection: {} }))).toHaveLength(1)
+})
