@@ -112,15 +112,18 @@ async function run(context: CommandContext<ArchiveFlags>, runtime: Runtime, requ
     },
     onFailed: (bundleId, error) =>
       reporter.warn(`bundle ${bundleId} was not stored: ${error instanceof Error ? error.message : error}`),
-    onProgress: ({ state, counts }) =>
-      reporter.progress({
-        label: resuming ? 'finishing an interrupted set' : 'archiving',
-        files: counts.archived + counts.unchanged,
-        filesTotal: counts.found,
-        bytes: counts.bytes,
-        bytesTotal: counts.plannedBytes,
-        growing: state === 'crawling',
-      }),
+    // Counting costs the database something: not for nobody.
+    ...(!flags.quiet && {
+      onProgress: ({ state, counts }: SetRow) =>
+        reporter.progress({
+          label: resuming ? 'finishing an interrupted set' : 'archiving',
+          files: counts.archived + counts.unchanged,
+          filesTotal: counts.found,
+          bytes: counts.bytes,
+          bytesTotal: counts.plannedBytes,
+          growing: state === 'crawling',
+        }),
+    }),
   }
   return archiveRun(parts, request, options)
 }

@@ -6,7 +6,7 @@ import { type CrawlEvents, type CrawlParts, crawl } from './crawl.js'
 import { keepLease } from './keep-lease.js'
 
 /** How often the catalog is asked how far a set is. */
-const POLL_MS = 100
+const POLL_MS = 200
 
 export interface ArchiveSetParts extends Omit<CrawlParts, 'catalog'> {
   readonly catalog: CrawlParts['catalog'] & Pick<Catalog, 'set' | 'finishSet' | 'pendingBundles'>
