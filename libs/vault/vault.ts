@@ -43,8 +43,17 @@ export interface Vault {
    */
   thaw(key: string, request: ThawRequest, options?: CallOptions): Promise<Thaw>
 
-  /** How far the thaw of each key is; asks for nothing. */
-  thawStates(keys: readonly string[], options?: CallOptions): Promise<Map<string, Thaw>>
+  /**
+   * How far the thaw of each key is; asks for nothing. In batches: thousands of keys cost tens of requests. A key that is not there
+   * is left out. `ranges`: what is wanted of a key, where that is less than the whole (see ThawRequest).
+   */
+  thawStates(
+    keys: readonly string[],
+    options?: CallOptions & { ranges?: ReadonlyMap<string, ByteRange> },
+  ): Promise<Map<string, Thaw>>
+
+  /** What it costs to thaw cold objects and to read them; undefined where that costs nothing. Asks the vault for nothing. */
+  quote(request: QuoteRequest): Quote | undefined
 
   /** Removes what unfinished uploads left behind, where `isDead` says so of the key they were for. Returns their keys. */
   sweep(isDead: (key: string) => boolean | Promise<boolean>, options?: CallOptions): Promise<string[]>
@@ -75,9 +84,37 @@ export interface Stored {
 
 export type ThawTier = 'expedited' | 'standard' | 'bulk'
 
+export interface ByteRange {
+  readonly offset: number
+  readonly length: number
+}
+
 export interface ThawRequest {
   readonly tier: ThawTier
   readonly days: number
+  /** The only bytes that will be read: a vault that can thaw a part of an object may thaw no more than these. */
+  readonly range?: ByteRange
+}
+
+export interface QuoteRequest {
+  /** Objects to be thawed, and their bytes that will be. */
+  readonly objects: number
+  readonly thawBytes: number
+  /** What will be read of them. */
+  readonly readBytes: number
+  readonly tier: ThawTier
+  readonly days: number
+}
+
+export interface Quote {
+  readonly usd: number
+  /** What it is made of, each with a word for people: `thaw`, `requests`, `copy`, `transfer`. */
+  readonly parts: readonly { readonly what: string; readonly usd: number }[]
+  /** How long the thaw takes: at least and at most. */
+  readonly hours: readonly [number, number]
+  /** Of what day the prices are: `2026-11-01`, and of what region. */
+  readonly pricesOf: string
+  readonly region: string
 }
 
 /** cold: must be asked for. thawing: asked for. ready: readable, until `expiresAt` where it is a copy. */

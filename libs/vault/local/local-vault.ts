@@ -321,6 +321,8 @@ export function openLocalVault({ directory: root, thawSeconds, now = Date.now }:
       })
     },
 
+    quote: () => undefined, // a disk of one's own costs nothing
+
     async thawStates(keys, { signal } = {}) {
       const states = new Map<string, Thaw>()
       for (const key of keys) {

@@ -70,6 +70,7 @@ export function counted(vault: Vault, onCount: (count: VaultCount) => void): Vau
       begin('thaw')
       return vault.thaw(key, request, options)
     },
+    quote: (request) => vault.quote(request),
     thawStates(keys, options) {
       begin('thawStates')
       return vault.thawStates(keys, options)

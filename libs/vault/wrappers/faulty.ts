@@ -59,6 +59,7 @@ export function faulty(vault: Vault, script: readonly Fault[]): Vault {
     list: (prefix, options) => stream('list', () => vault.list(prefix, options)),
     read: (key, range, options) => stream('read', () => vault.read(key, range, options)),
     thaw: (key, request, options) => step('thaw', () => vault.thaw(key, request, options)),
+    quote: (request) => vault.quote(request),
     thawStates: (keys, options) => step('thawStates', () => vault.thawStates(keys, options)),
     sweep: (isDead, options) => step('sweep', () => vault.sweep(isDead, options)),
     close: () => vault.close(),

@@ -45,6 +45,7 @@ export function retrying(vault: Vault, { tries = 5, delayMs = 200 }: RetryOption
     stat: (key, options) => again(() => vault.stat(key, options), options),
     verify: (key, expected, options) => again(() => vault.verify(key, expected, options), options),
     thaw: (key, request, options) => again(() => vault.thaw(key, request, options), options),
+    quote: (request) => vault.quote(request),
     thawStates: (keys, options) => again(() => vault.thawStates(keys, options), options),
     sweep: (isDead, options) => vault.sweep(isDead, options),
     close: () => vault.close(),
