@@ -7,6 +7,7 @@ import { availableParallelism, homedir, hostname } from 'node:os'
 import { join, resolve } from 'node:path'
 import { parse as parseYaml } from 'yaml'
 import { errnoOf, FirnError } from '#libs/errors/errors.js'
+import { SHIPPED_PRICES } from '#libs/vault/prices/shipped-prices.js'
 import { nearest } from './nearest.js'
 import { parseSize } from './terminal/sizes.js'
 
@@ -24,6 +25,8 @@ export interface Config {
   readonly checkSeconds: number
   readonly restoreDir: string
   readonly uploadMemoryBytes: number
+  /** The price list: the one that comes with Firn, or the user's own. */
+  readonly pricesFile: string
   readonly logLevel: LogLevel
 }
 
@@ -66,6 +69,7 @@ const SETTINGS: { readonly [K in keyof Config]: Setting<K> } = {
   checkSeconds: { variable: 'FIRN_CHECK_SECONDS', parse: wholeNumber(1, 86_400), byDefault: () => 600 },
   restoreDir: { variable: 'FIRN_RESTORE_DIR', parse: resolvedPath, byDefault: (so) => join(so.home as string, 'restore') },
   uploadMemoryBytes: { variable: 'FIRN_UPLOAD_MEMORY', parse: parseSize, byDefault: () => 512 * 2 ** 20 },
+  pricesFile: { variable: 'FIRN_PRICES_FILE', parse: resolvedPath, byDefault: () => SHIPPED_PRICES },
   logLevel: { variable: 'FIRN_LOG_LEVEL', parse: oneOf(LOG_LEVELS), byDefault: () => 'info' },
 }
 

@@ -10,6 +10,7 @@ import { type Raw, rawFromText } from '#libs/os/raw.js'
 import type { JobQueue } from '#libs/queue/queue.js'
 import type { SearchIndex } from '#libs/search/search-index.js'
 import { openVault } from '#libs/vault/open-vault.js'
+import { readPrices } from '#libs/vault/prices/price-list.js'
 import type { Vault } from '#libs/vault/vault.js'
 import type { Source } from '#libs/walk/source.js'
 import { openTreeSource } from '#libs/walk/tree/tree-source.js'
@@ -95,12 +96,15 @@ export function openRuntime({ config, log, migrate }: RuntimeOptions): Runtime {
 function openVaults(config: Config, onOpened: (release: () => Promise<void>) => void): Vaults {
   const opened = new Map<string, Promise<Vault>>()
   const placeOf = (url: string) => url.replace(/\?.*$/s, '')
+  const prices = once(() => readPrices(config.pricesFile))
   return {
     open(url) {
       const place = placeOf(url)
       let vault = opened.get(place)
       if (vault === undefined) {
-        vault = openVault(place === placeOf(config.vaultUrl) ? config.vaultUrl : url)
+        const { uploadMemoryBytes } = config
+        const asked = place === placeOf(config.vaultUrl) ? config.vaultUrl : url
+        vault = prices().then((list) => openVault(asked, { prices: list, uploadMemoryBytes }))
         opened.set(place, vault)
         void vault.then(
           (open) => onOpened(() => open.close()),

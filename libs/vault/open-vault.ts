@@ -1,9 +1,23 @@
 /** Chooses a vault by the scheme of its URL, and loads its implementation, with its SDK, only then. */
 import { FirnError } from '#libs/errors/errors.js'
+import type { PriceList } from './prices/price-list.js'
 import type { Vault } from './vault.js'
 import { parseVaultUrl, type VaultUrl } from './vault-url.js'
 
-const SCHEMES: Record<string, { example: string; open: (url: VaultUrl) => Promise<Vault> }> = {
+/** What remote vaults need beside their URL; a local one needs none of it. */
+export interface VaultOptions {
+  /** What thawing and reading costs. */
+  readonly prices: PriceList
+  /** For all parts in flight of all uploads of this process. */
+  readonly uploadMemoryBytes: number
+}
+
+interface Scheme {
+  readonly example: string
+  readonly open: (url: VaultUrl, options: VaultOptions) => Promise<Vault>
+}
+
+const SCHEMES: Record<string, Scheme> = {
   local: {
     example: 'local:/srv/vault',
     open: async (url) => {
@@ -13,10 +27,10 @@ const SCHEMES: Record<string, { example: string; open: (url: VaultUrl) => Promis
   },
 }
 
-export async function openVault(url: string): Promise<Vault> {
+export async function openVault(url: string, options: VaultOptions): Promise<Vault> {
   const parsed = parseVaultUrl(url)
   const choice = Object.hasOwn(SCHEMES, parsed.scheme) ? SCHEMES[parsed.scheme] : undefined
-  if (choice) return choice.open(parsed)
+  if (choice) return choice.open(parsed, options)
   const choices = Object.values(SCHEMES).map(({ example }) => example)
   throw new FirnError('usage', `"${parsed.scheme}:" is no kind of vault that Firn knows: choose one of ${choices.join(', ')}.`)
 }

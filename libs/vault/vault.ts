@@ -52,7 +52,10 @@ export interface Vault {
     options?: CallOptions & { ranges?: ReadonlyMap<string, ByteRange> },
   ): Promise<Map<string, Thaw>>
 
-  /** What it costs to thaw cold objects and to read them; undefined where that costs nothing. Asks the vault for nothing. */
+  /**
+   * What it costs to thaw cold objects and to read them; undefined where that costs nothing. Asks the vault for nothing. Throws
+   * `usage` for a tier that is not offered.
+   */
   quote(request: QuoteRequest): Quote | undefined
 
   /** Removes what unfinished uploads left behind, where `isDead` says so of the key they were for. Returns their keys. */
@@ -108,13 +111,15 @@ export interface QuoteRequest {
 
 export interface Quote {
   readonly usd: number
-  /** What it is made of, each with a word for people: `thaw`, `requests`, `copy`, `transfer`. */
+  /** What it is made of, each with a word for people: `thaw`, `requests`, `copy`, `read`, `transfer`. */
   readonly parts: readonly { readonly what: string; readonly usd: number }[]
   /** How long the thaw takes: at least and at most. */
   readonly hours: readonly [number, number]
   /** Of what day the prices are: `2026-11-01`, and of what region. */
   readonly pricesOf: string
   readonly region: string
+  /** The vault's own region, where the price list lacks it and another's prices were taken. */
+  readonly insteadOf?: string
 }
 
 /** cold: must be asked for. thawing: asked for. ready: readable, until `expiresAt` where it is a copy. */

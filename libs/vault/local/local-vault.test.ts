@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import { openVault } from '../open-vault.js'
+import { readPrices } from '../prices/price-list.js'
 import { describeVault } from '../vault-suite.js'
 import { publish } from './durable.js'
 import { openLocalVault } from './local-vault.js'
@@ -190,8 +191,9 @@ describe('a vault in a directory', () => {
 })
 
 describe('the URL of a vault', () => {
+  const open = async (url: string) => openVault(url, { prices: await readPrices(), uploadMemoryBytes: 0 })
   const refused = async (url: string, message: RegExp) =>
-    expect(openVault(url)).rejects.toMatchObject({ code: 'usage', message: expect.stringMatching(message) })
+    expect(open(url)).rejects.toMatchObject({ code: 'usage', message: expect.stringMatching(message) })
 
   test('names it in the catalog without its options', async () => {
     for (const [url, id] of [
@@ -200,7 +202,7 @@ describe('the URL of a vault', () => {
       ['local:/srv/100% of it/ü?thaw=0', 'local:/srv/100% of it/ü'],
       ['local:///?thaw=1.5', 'local:/'],
     ] as const) {
-      const vault = await openVault(url)
+      const vault = await open(url)
       expect(vault.id).toBe(id)
       await vault.close()
     }
