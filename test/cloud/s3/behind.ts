@@ -1,0 +1,61 @@
+/** What S3 holds, seen and changed behind everybody's back, as bad disks and strangers do. */
+import { dropBlobs, flipBit, readBlobs } from '../blobs.js'
+import type { Clock } from '../clock.js'
+import { type Bucket, type Buckets, newBucket, type StoredObject, type StoredUpload, takeObject } from './store.js'
+
+export interface Behind {
+  /** A bucket of another region, say. */
+  addBucket(name: string, region: string): void
+  /** In key order. */
+  objects(bucket: string): readonly StoredObject[]
+  object(bucket: string, key: string): StoredObject | undefined
+  /** Unfinished uploads. */
+  uploads(bucket: string): readonly StoredUpload[]
+  read(bucket: string, key: string): Promise<Buffer>
+  /** The files that the object is made of, one behind the other. */
+  files(bucket: string, key: string): readonly string[]
+  /** Flips one bit: in the middle unless an offset is given. Size, ETag and checksums stay what they were. */
+  damage(bucket: string, key: string, offset?: number): Promise<void>
+  remove(bucket: string, key: string): Promise<void>
+  /** Makes the restored copy expire now. */
+  expire(bucket: string, key: string): void
+}
+
+export function lookBehind(buckets: Buckets, clock: Clock): Behind {
+  const bucketNamed = (name: string): Bucket => {
+    const bucket = buckets.get(name)
+    if (!bucket) throw new Error(`the emulator has no bucket ${name}`)
+    return bucket
+  }
+  const held = (name: string, key: string): StoredObject => {
+    const object = bucketNamed(name).objects.get(key)
+    if (!object) throw new Error(`the emulator has no object ${key} in ${name}`)
+    return object
+  }
+  return {
+    addBucket(name, region) {
+      buckets.set(name, newBucket(name, region, clock.now()))
+    },
+    objects: (name) => [...bucketNamed(name).keys.from('')].map((key) => held(name, key)),
+    object: (name, key) => bucketNamed(name).objects.get(key),
+    uploads: (name) => [...bucketNamed(name).uploads.values()],
+    async read(name, key) {
+      const { blobs, bytes } = held(name, key)
+      const chunks: Buffer[] = []
+      for await (const chunk of readBlobs(blobs, 0, bytes)) chunks.push(chunk)
+      return Buffer.concat(chunks)
+    },
+    files: (name, key) => held(name, key).blobs.map(({ path }) => path),
+    async damage(name, key, offset) {
+      const { blobs, bytes } = held(name, key)
+      await flipBit(blobs, offset ?? Math.floor(bytes / 2))
+    },
+    async remove(name, key) {
+      const gone = takeObject(bucketNamed(name), key)
+      if (gone) await dropBlobs(gone.blobs)
+    },
+    expire(name, key) {
+      held(name, key).restore = undefined
+    },
+  }
+}
