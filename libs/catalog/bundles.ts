@@ -2,14 +2,11 @@
 import { isFile } from '#libs/bundle/entry.js'
 import { decodePlan } from '#libs/bundle/plan.js'
 import { FirnError } from '#libs/errors/errors.js'
-import type { Raw } from '#libs/os/raw.js'
-import { joinRaw } from '#libs/os/raw.js'
 import { BUNDLE_COLUMNS, type BundleRecord, bundleRowOf } from './bundle-row.js'
 import type { BundleState, BundleVerbs, SetRow } from './catalog.js'
 import { cleanText } from './clean-text.js'
 import type { Database } from './database.js'
-import { toRaw } from './directories.js'
-import { FILE_COLUMNS, type FileRows, TYPES } from './file-row.js'
+import { FILE_COLUMNS, type FileRows } from './file-row.js'
 import { goneOwners, LEASE_END, leaseIsFree } from './leases.js'
 import { addProblems } from './problems.js'
 import { readSet } from './sets.js'
@@ -18,7 +15,6 @@ import { isUuid } from './uuid.js'
 
 /** Stranded bundles of one round: more than are packed until the next. */
 const STRANDED_AT_ONCE = 5_000
-const DIRECTORY = TYPES.indexOf('directory')
 const LIVE = `state IN ('planned', 'packing')`
 
 export function bundleVerbs(database: Database, fileRows: FileRows): BundleVerbs {
@@ -148,17 +144,7 @@ export function bundleVerbs(database: Database, fileRows: FileRows): BundleVerbs
       return rows[0] !== undefined && !isGone(rows[0].owner)
     },
 
-    async indexableFiles(number) {
-      const rows = await database.texts(
-        `SELECT f.seq, ${toRaw('d.path')}, ${toRaw('f.name')} FROM file f JOIN directory d ON d.id = f.directory
-         WHERE f.bundle = $1 AND f.type <> ${DIRECTORY} ORDER BY f.seq`,
-        [number],
-      )
-      return (rows as [string, Raw, Raw][]).map(([seq, directory, name]) => ({
-        seq: Number(seq),
-        path: joinRaw(directory, name),
-      }))
-    },
+    indexableFiles: (number) => fileRows.pathsOf(number),
 
     async entriesOf(number) {
       return fileRows.read(`SELECT ${FILE_COLUMNS} FROM file f WHERE f.bundle = $1 ORDER BY f.seq`, [number])

@@ -13,6 +13,8 @@ export interface Directories {
   idsOf(host: number, paths: Iterable<Raw>): Promise<Map<Raw, bigint>>
   /** The reverse. */
   factsOf(ids: Iterable<number>): Promise<Map<number, DirectoryFacts>>
+  /** The same where the paths are enough: those that were just made need not be asked for. */
+  pathsOf(ids: ReadonlySet<number>): Promise<Map<number, Raw>>
 }
 
 /** Some hundred bytes each: a few megabytes at most. */
@@ -48,12 +50,13 @@ const FIND_OR_MAKE = `
 export function openDirectories(database: Runs): Directories {
   const ids = boundedMap<string, bigint>(KEPT)
   const facts = boundedMap<number, DirectoryFacts>(KEPT)
+  const paths = boundedMap<number, Raw>(KEPT)
 
   return {
-    async idsOf(host, paths) {
+    async idsOf(host, asked) {
       const found = new Map<Raw, bigint>()
       let unknown: Raw[] = []
-      for (const path of paths) {
+      for (const path of asked) {
         const id = ids.get(`${host}:${path}`)
         if (id === undefined) unknown.push(path)
         else found.set(path, id)
@@ -65,6 +68,7 @@ export function openDirectories(database: Runs): Directories {
         })
         for (const { id, path } of rows) {
           ids.set(`${host}:${path}`, id)
+          paths.set(Number(id), path)
           found.set(path, id)
         }
         unknown = unknown.filter((path) => !found.has(path))
@@ -87,6 +91,24 @@ export function openDirectories(database: Runs): Directories {
         for (const [id, host, path] of rows as [string, string, Raw][]) {
           facts.set(Number(id), { host, path })
           found.set(Number(id), { host, path })
+        }
+      }
+      return found
+    },
+
+    async pathsOf(wanted) {
+      const found = new Map<number, Raw>()
+      for (const id of wanted) {
+        const path = paths.get(id)
+        if (path !== undefined) found.set(id, path)
+      }
+      const unknown = [...wanted].filter((id) => !found.has(id))
+      if (unknown.length > 0) {
+        const sql = `SELECT id, ${toRaw('path')} FROM directory WHERE id = ANY($1::bigint[])`
+        const rows = await database.texts(sql, [unknown], { name: 'directory-paths' })
+        for (const [id, path] of rows as [string, Raw][]) {
+          paths.set(Number(id), path)
+          found.set(Number(id), path)
         }
       }
       return found

@@ -26,6 +26,8 @@ export interface FileRows {
   read(select: string, values: readonly unknown[]): Promise<FileRow[]>
   /** The same, with the id of each row's directory beside it. */
   readPlaced(select: string, values: readonly unknown[]): Promise<{ rows: FileRow[]; directories: number[] }>
+  /** Where the files of a bundle lie, without its directories. */
+  pathsOf(bundle: bigint): Promise<{ seq: number; path: Raw }[]>
 }
 
 export interface PreparedRows {
@@ -105,7 +107,18 @@ export function openFileRows(database: Runs): FileRows {
     prepare: (host, entries) => prepare(directories, owners, host, entries),
     read: async (select, values) => (await readPlaced(select, values)).rows,
     readPlaced,
+    pathsOf: (bundle) => pathsOf(database, directories, bundle),
   }
+}
+
+/** Two statements instead of a join, for which Postgres would hash all directories there are. */
+async function pathsOf(database: Runs, directories: Directories, bundle: bigint): Promise<{ seq: number; path: Raw }[]> {
+  const select = `SELECT seq, directory, name FROM file WHERE bundle = $1 AND type <> ${TYPES.indexOf('directory')} ORDER BY seq`
+  const packed = await queryPacked(database, select, [bundle], { name: 'paths-of-bundle' })
+  const found: { seq: number; directory: number; name: Raw }[] = []
+  while (packed.next()) found.push({ seq: packed.int4(), directory: packed.count(), name: packed.raw() })
+  const paths = await directories.pathsOf(new Set(found.map(({ directory }) => directory)))
+  return found.map(({ seq, directory, name }) => ({ seq, path: joinRaw(paths.get(directory) as Raw, name) }))
 }
 
 async function prepare(directories: Directories, owners: Owners, host: number, entries: readonly Entry[]): Promise<PreparedRows> {

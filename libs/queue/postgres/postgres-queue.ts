@@ -43,7 +43,7 @@ export async function openPostgresQueue(options: PostgresQueueOptions): Promise<
   const { url, poolSize = 4, lockDurationMs = 60_000, retryDelayMs = RETRY_DELAY_MS } = options
   const onError = once(options.onError)
   const pool = new pg.Pool({
-    ...withSearchPath(url),
+    ...withSettings(url),
     max: poolSize,
     // Without it a worker that listens would notice a connection that died in silence only after seconds of asking.
     keepAlive: true,
@@ -150,12 +150,15 @@ async function checkClock(client: pg.PoolClient): Promise<void> {
   )
 }
 
-/** BullMQ's statements name no schema: every connection must find it by itself. Options that the URL gives are kept. */
-function withSearchPath(url: string): pg.PoolConfig {
+/**
+ * BullMQ's statements name no schema: every connection must find it by itself. Nor does anybody wait for the disk: a job that a power
+ * cut loses is added again by the reconciler, while the waiting would hold up every bundle. Options that the URL gives are kept.
+ */
+function withSettings(url: string): pg.PoolConfig {
   const parsed = new URL(url)
   const own = parsed.searchParams.get('options')
   parsed.searchParams.delete('options')
-  return { connectionString: parsed.href, options: `${own ? `${own} ` : ''}-c search_path=${SCHEMA}` }
+  return { connectionString: parsed.href, options: `${own ? `${own} ` : ''}-c search_path=${SCHEMA} -c synchronous_commit=off` }
 }
 
 /**
