@@ -172,10 +172,37 @@ describe('a vault in trouble', () => {
 
   test('what the vault made of the bytes is wrong: they are sent again', async () => {
     const root = at.tree('rotten', smallFiles(3))
-    at.wrap((vault) => faulty(vault, [{ operation: 'verify', at: 1, error: new FirnError('damaged', 'a bit flipped') }]))
+    at.wrap((vault) => faulty(vault, [{ operation: 'seal', at: 1, error: new FirnError('damaged', 'a bit flipped') }]))
     const set = await at.archive(at.request([root]))
     plain()
     expect(set.state).toBe('archived')
+    expect(await at.check()).toEqual([])
+  })
+
+  test('a vault that does not read back is asked what it holds; where that is wrong, the bytes are sent again', async () => {
+    const root = at.tree('asked', smallFiles(3))
+    const verified: string[] = []
+    at.wrap((vault) => {
+      const asked = faulty(vault, [{ operation: 'verify', at: 1, error: new FirnError('damaged', 'a bit flipped') }])
+      return {
+        ...asked,
+        readsBack: false,
+        async upload(...args) {
+          const upload = await asked.upload(...args)
+          return { ...upload, seal: () => upload.seal().then(() => undefined) }
+        },
+        verify(key, ...rest) {
+          verified.push(key)
+          return asked.verify(key, ...rest)
+        },
+      }
+    })
+    const set = await at.archive(at.request([root]))
+    plain()
+    expect(set.state).toBe('archived')
+    // The second attempt asks about what the first left, finds it whole, and adopts it.
+    expect(verified).toHaveLength(2)
+    expect(await at.check()).toEqual([])
   })
 
   test('a full vault ends the run with that error; the next run finishes the set', async () => {

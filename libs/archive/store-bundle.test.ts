@@ -43,11 +43,18 @@ describe('an attempt that lost its lease', () => {
     // Another process takes the bundle over, and stores it, at the last moment before the first would have recorded it.
     at.wrap((vault) => ({
       ...vault,
-      async verify(...args) {
-        plain()
-        at.rebirth()
-        await storeAfterTakeOver(bundleId)
-        return vault.verify(...args)
+      async upload(...args) {
+        const upload = await vault.upload(...args)
+        return {
+          ...upload,
+          async complete() {
+            const completed = await upload.complete()
+            plain()
+            at.rebirth()
+            await storeAfterTakeOver(bundleId)
+            return completed
+          },
+        }
       },
     }))
     await expect(storeBundle(at.parts, bundleId)).rejects.toMatchObject({ code: 'lease-lost' })

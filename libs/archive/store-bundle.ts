@@ -5,7 +5,7 @@
  */
 import { isFile, type Problem } from '#libs/bundle/entry.js'
 import { bundleKey, manifestKey } from '#libs/bundle/key.js'
-import { type ManifestHeader, parseManifest } from '#libs/bundle/manifest.js'
+import type { ManifestHeader } from '#libs/bundle/manifest.js'
 import type { Packer } from '#libs/bundle/pack.js'
 import { decodePlan } from '#libs/bundle/plan.js'
 import { encodeSidecar } from '#libs/bundle/sidecar.js'
@@ -91,19 +91,19 @@ async function packAndStore(packer: Packer, vault: Vault, leased: Leased, signal
   }
   const names = { startedAt: set.startedAt, setId: set.id, bundleId: bundle.id, attempt }
   const key = bundleKey(names)
-  const packing = packer.pack({ header, plan, keep: optionsFromJson(set.options).keep }, { signal })
+  const { keep } = optionsFromJson(set.options)
+  const packing = packer.pack({ header, plan, keep, hashTar: !vault.readsBack }, { signal })
   packing.result.catch(() => {}) // awaited below; keeps Node from calling it unhandled meanwhile
   const upload = await vault.upload(key, { signal })
   try {
     for await (const chunk of packing.chunks) await upload.write(chunk)
-    const packed = await packing.result
-    await upload.seal()
-    const sidecar = await encodeSidecar(packed.manifest, packed.tarBytes, packed.tarSha256)
-    await vault.put(manifestKey(names), sidecar, { signal })
+    const { manifest, entries, tarBytes, tarSha256: packedSha256, problems } = await packing.result
+    const sealed = await held(vault, () => upload.seal())
+    const tarSha256 = sealed?.sha256 ?? packedSha256
+    if (tarSha256 === undefined) throw new FirnError('failed', `${vault.id} did not say what it read back of ${key}.`)
+    await vault.put(manifestKey(names), await encodeSidecar(manifest, tarBytes, tarSha256), { signal })
     const { archiveId } = await upload.complete()
-    await verifySent(vault, key, { bytes: packed.tarBytes, sha256: packed.tarSha256 }, signal)
-    const { entries } = parseManifest(packed.manifest)
-    const { tarBytes, tarSha256, problems } = packed
+    if (!sealed) await held(vault, () => vault.verify(key, { bytes: tarBytes, sha256: tarSha256 }, { signal }))
     return { key, archiveId, tarBytes, tarSha256, archivedAt, entries, problems }
   } catch (error) {
     await upload.abort().catch(() => {})
@@ -112,14 +112,9 @@ async function packAndStore(packer: Packer, vault: Vault, leased: Leased, signal
 }
 
 /** What is not as it was sent is sent once more, under the name of another attempt: the sources are still there. */
-async function verifySent(
-  vault: Vault,
-  key: string,
-  sent: { bytes: number; sha256: string },
-  signal: AbortSignal,
-): Promise<void> {
+async function held<T>(vault: Vault, look: () => Promise<T>): Promise<T> {
   try {
-    await vault.verify(key, sent, { signal })
+    return await look()
   } catch (error) {
     if (!isFirnError(error, 'damaged', 'vault-missing')) throw error
     throw new FirnError('vault-failed', `${vault.id} does not hold what was sent: ${error.message}`, { cause: error })

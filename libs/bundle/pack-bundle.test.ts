@@ -47,13 +47,16 @@ interface Moments {
 
 function packNow(entries: readonly PlannedEntry[], moments: Moments = {}, more: Partial<PackRequest> = {}) {
   const sent: Buffer[] = []
-  const sink = createTarSink({
-    next: () => Buffer.alloc(BUFFER_BYTES),
-    send(buffer, bytes) {
-      sent.push(Buffer.from(buffer.subarray(0, bytes)))
-      moments.onSent?.(sent.length)
+  const sink = createTarSink(
+    {
+      next: () => Buffer.alloc(BUFFER_BYTES),
+      send(buffer, bytes) {
+        sent.push(Buffer.from(buffer.subarray(0, bytes)))
+        moments.onSent?.(sent.length)
+      },
     },
-  })
+    { hash: true },
+  )
   let steps = 0
   let reserved = 0
   const { reserve } = sink

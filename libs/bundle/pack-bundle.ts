@@ -44,6 +44,7 @@ type Data = Entry & Required<Pick<Entry, 'sha256' | 'offset'>>
 export function packBundle(request: PackRequest, sink: TarSink, checkStopped: () => void): Packed {
   const { header, keep } = request
   const lines = [headerLine(header)]
+  const entries: Entry[] = []
   const problems: Problem[] = []
   const names = openOwnerNames()
   const rootCheck = openRootCheck(header.roots)
@@ -54,7 +55,10 @@ export function packBundle(request: PackRequest, sink: TarSink, checkStopped: ()
   const fail = (path: Raw, reason: string) => problems.push({ path, kind: 'failed', reason })
   const changed = (path: Raw) =>
     problems.push({ path, kind: 'changed', reason: 'changed while it was read, twice; it is kept as it was read' })
-  const write = (line: Entry) => lines.push(entryLine(line))
+  const write = (line: Entry) => {
+    lines.push(entryLine(line))
+    entries.push(line)
+  }
 
   const lineOf = (path: Raw, type: EntryType, stat: StatNow): Line => {
     const line: Line = {
@@ -235,7 +239,7 @@ export function packBundle(request: PackRequest, sink: TarSink, checkStopped: ()
   sink.zeros(padded(manifest.length) - manifest.length + 2 * BLOCK)
   sink.zeros((RECORD_BYTES - (sink.position % RECORD_BYTES)) % RECORD_BYTES)
   const { bytes: tarBytes, sha256: tarSha256 } = sink.end()
-  return { tarBytes, tarSha256, manifest, problems }
+  return { tarBytes, tarSha256, manifest, entries, problems }
 }
 
 const NO_HOLES: [number, number][] = []

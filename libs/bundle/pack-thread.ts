@@ -1,16 +1,12 @@
 /** A thread that packs, one bundle after the other. */
-import { parentPort, receiveMessageOnPort } from 'node:worker_threads'
+import { parentPort } from 'node:worker_threads'
 import { isFirnError } from '#libs/errors/errors.js'
 import { packBundle } from './pack-bundle.js'
-import { FREE, type FromThread, type PackTask, STOPPED } from './pack-messages.js'
+import { AWAY, BUFFER_BYTES, BUFFERS, CHANGES, type FromThread, type PackTask, STOPPED } from './pack-messages.js'
 import { createTarSink } from './tar-sink.js'
 
-/** Buffers of a packing: one is filled while others are on their way to the vault and back. */
-const BUFFERS = 4
-const BUFFER_BYTES = 2 ** 20
-
-/** Buffers between two packings: left to the garbage collector, those of many packings would lie about at the same time. */
-const spare: ArrayBuffer[] = []
+/** Kept from one packing to the next. */
+let memories: SharedArrayBuffer[] = []
 
 /** Thrown to unwind a packing that its owner gave up. */
 class Stopped extends Error {}
@@ -22,16 +18,16 @@ parentPort?.on('message', (task: PackTask | undefined) => {
   }
   const { port } = task
   const post = (message: FromThread) => port.postMessage(message)
+  const buffers = buffersOf(task)
   try {
     const checkStopped = () => {
       if (Atomics.load(task.state, STOPPED) !== 0) throw new Stopped()
     }
-    const buffers = buffersOf(task)
-    post({ kind: 'packed', packed: packBundle(task, createTarSink(buffers), checkStopped) })
-    buffers.collect()
+    post({ kind: 'packed', packed: packBundle(task, createTarSink(buffers, { hash: task.hashTar ?? true }), checkStopped) })
   } catch (error) {
     if (!(error instanceof Stopped)) post(failureOf(error))
   }
+  buffers.collect()
   port.close()
 })
 
@@ -42,42 +38,48 @@ function failureOf(error: unknown): FromThread {
 
 /** Buffers that go round: `next` waits until one is back. */
 function buffersOf({ port, state }: PackTask) {
-  let taken = 0
-  /** On their way to the owner and back. */
-  let away = 0
-  const receive = (): ArrayBuffer | undefined => {
-    const received = receiveMessageOnPort(port) as { message: ArrayBuffer } | undefined
-    if (received === undefined) return undefined
-    Atomics.sub(state, FREE, 1)
-    away--
-    return received.message
+  const said = new Set<number>()
+  /** The buffer that is being filled. */
+  let filling = -1
+  const isHome = (index: number) => index !== filling && Atomics.load(state, AWAY + index) === 0
+  const wait = (changes: number) => {
+    if (Atomics.load(state, STOPPED) !== 0) throw new Stopped()
+    Atomics.wait(state, CHANGES, changes)
   }
   return {
     next(): Buffer {
-      if (taken < BUFFERS) {
-        taken++
-        return Buffer.from(spare.pop() ?? new ArrayBuffer(BUFFER_BYTES))
-      }
       for (;;) {
-        if (Atomics.load(state, STOPPED) !== 0) throw new Stopped()
-        const back = receive()
-        if (back !== undefined) return Buffer.from(back)
-        Atomics.wait(state, FREE, 0)
+        const changes = Atomics.load(state, CHANGES)
+        // Those that were used before come first: a small bundle needs one of them.
+        for (let index = 0; index < BUFFERS; index++) {
+          if (!isHome(index)) continue
+          filling = index
+          const memory = memories[index] ?? new SharedArrayBuffer(BUFFER_BYTES)
+          memories[index] = memory
+          return Buffer.from(memory)
+        }
+        wait(changes)
       }
     },
-    send(buffer: Buffer, bytes: number) {
-      const chunk = new Uint8Array(buffer.buffer, 0, bytes)
-      port.postMessage({ kind: 'chunk', chunk } satisfies FromThread, [buffer.buffer as ArrayBuffer])
-      away++
+    /** The buffer that `next` gave last. */
+    send(_: Buffer, bytes: number) {
+      Atomics.store(state, AWAY + filling, 1)
+      const memory = said.has(filling) ? undefined : memories[filling]
+      said.add(filling)
+      port.postMessage({ kind: 'chunk', buffer: filling, bytes, ...(memory && { memory }) } satisfies FromThread)
+      filling = -1
     },
-    /** After the last chunk: waits until all are back, or until the owner has no more of them. */
+    /** After the last chunk: waits until all are back. What the owner of a packing that was given up still reads is left to it. */
     collect() {
-      while (away > 0) {
-        const stopped = Atomics.load(state, STOPPED) !== 0
-        const back = receive()
-        if (back !== undefined) spare.push(back)
-        else if (stopped) return
-        else Atomics.wait(state, FREE, 0)
+      for (;;) {
+        const changes = Atomics.load(state, CHANGES)
+        const away = memories.some((_, index) => Atomics.load(state, AWAY + index) !== 0)
+        if (!away) return
+        if (Atomics.load(state, STOPPED) !== 0) {
+          memories = []
+          return
+        }
+        Atomics.wait(state, CHANGES, changes)
       }
     },
   }

@@ -2,11 +2,11 @@
  * Packing: from a plan to the bytes of a tar, on threads of their own. Small files cost a few synchronous system calls each; the bytes go
  * round in a fixed set of buffers between the thread and whoever stores them, so memory does not grow with files or their sizes.
  */
-import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads'
+import { MessageChannel, Worker } from 'node:worker_threads'
 import { FirnError } from '#libs/errors/errors.js'
-import type { Problem } from './entry.js'
+import type { Entry, Problem } from './entry.js'
 import type { ManifestHeader } from './manifest.js'
-import { FREE, type FromThread, type PackTask, STOPPED } from './pack-messages.js'
+import { AWAY, BUFFERS, CHANGES, type FromThread, type PackTask, STOPPED } from './pack-messages.js'
 
 export interface PackRequest {
   readonly header: ManifestHeader
@@ -14,13 +14,18 @@ export interface PackRequest {
   readonly plan: Uint8Array
   /** xattrs: all but CIFS security descriptors (NFSv4 and POSIX ACLs among them). cifs: those. */
   readonly keep: { readonly xattrs: boolean; readonly cifs: boolean }
+  /** Whether the tar is hashed while it is made; not needed where the vault says what it read back. Default true. */
+  readonly hashTar?: boolean
 }
 
 export interface Packed {
   readonly tarBytes: number
-  readonly tarSha256: string
+  /** Undefined where it was not asked for. */
+  readonly tarSha256: string | undefined
   /** As it stands in the tar. */
   readonly manifest: Uint8Array
+  /** What the manifest says, for those who need not read it as a stranger would. */
+  readonly entries: readonly Entry[]
   readonly problems: Problem[]
 }
 
@@ -163,7 +168,8 @@ async function* packOn(thread: PackThread, request: PackRequest, stop: Stop): As
   stop.throwIfStopped()
   const { worker } = thread
   const { port1: port, port2 } = new MessageChannel()
-  const state = new Int32Array(new SharedArrayBuffer(8))
+  const state = new Int32Array(new SharedArrayBuffer(4 * (AWAY + BUFFERS)))
+  const memories: SharedArrayBuffer[] = []
   const inbox: FromThread[] = []
   let failure: { error: unknown } | undefined
   let wake = () => {}
@@ -174,8 +180,7 @@ async function* packOn(thread: PackThread, request: PackRequest, stop: Stop): As
   // At once, and not when the chunks are asked for again: whoever takes them may hang, and the thread waits for its buffers.
   const freeThread = () => {
     Atomics.store(state, STOPPED, 1)
-    Atomics.add(state, FREE, 1) // wakes it
-    Atomics.notify(state, FREE)
+    wakeThread(state)
   }
   const failed = (error: unknown) => {
     failure ??= { error }
@@ -199,8 +204,11 @@ async function* packOn(thread: PackThread, request: PackRequest, stop: Stop): As
       }
       if (message.kind === 'failed') throw new FirnError(message.code, message.message, { cause: message.cause })
       if (message.kind === 'packed') return message.packed
-      yield message.chunk
-      giveBack(port, state, message.chunk)
+      const { buffer, bytes, memory } = message
+      if (memory !== undefined) memories[buffer] = memory
+      yield new Uint8Array(memories[buffer] as SharedArrayBuffer, 0, bytes)
+      Atomics.store(state, AWAY + buffer, 0)
+      wakeThread(state)
     }
   } finally {
     stop.off(failed)
@@ -210,8 +218,7 @@ async function* packOn(thread: PackThread, request: PackRequest, stop: Stop): As
   }
 }
 
-function giveBack(port: MessagePort, state: Int32Array, chunk: Uint8Array): void {
-  port.postMessage(chunk.buffer, [chunk.buffer as ArrayBuffer])
-  Atomics.add(state, FREE, 1)
-  Atomics.notify(state, FREE)
+function wakeThread(state: Int32Array): void {
+  Atomics.add(state, CHANGES, 1)
+  Atomics.notify(state, CHANGES)
 }

@@ -8,11 +8,14 @@ const CAPACITY = 64
 /** A sink, and what it has handed on so far. */
 function sinkWithSent() {
   const sent: Buffer[] = []
-  const sink = createTarSink({
-    // What was in a buffer before is of no consequence.
-    next: () => Buffer.alloc(CAPACITY, 0xee),
-    send: (buffer, bytes) => void sent.push(Buffer.from(buffer.subarray(0, bytes))),
-  })
+  const sink = createTarSink(
+    {
+      // What was in a buffer before is of no consequence.
+      next: () => Buffer.alloc(CAPACITY, 0xee),
+      send: (buffer, bytes) => void sent.push(Buffer.from(buffer.subarray(0, bytes))),
+    },
+    { hash: true },
+  )
   return { sink, sent: () => Buffer.concat(sent) }
 }
 

@@ -1,6 +1,6 @@
 /**
- * Where a tar is written: a row of buffers that are handed on when they are full, hashed as they go. What was written and is not handed
- * on yet can be taken back.
+ * Where a tar is written: a row of buffers that are handed on when they are full, and hashed as they go where that is asked for. What
+ * was written and is not handed on yet can be taken back.
  */
 import { createHash } from 'node:crypto'
 
@@ -26,12 +26,12 @@ export interface TarSink {
   zeros(bytes: number): void
   /** Takes back what was written since `position`; false where some of it was handed on already. */
   takeBack(position: number): boolean
-  /** Hands on the rest; hex SHA-256 of the whole. */
-  end(): { bytes: number; sha256: string }
+  /** Hands on the rest; hex SHA-256 of the whole, where it is taken. */
+  end(): { bytes: number; sha256: string | undefined }
 }
 
-export function createTarSink(buffers: Buffers): TarSink {
-  const hash = createHash('sha256')
+export function createTarSink(buffers: Buffers, options: { hash: boolean }): TarSink {
+  const hash = options.hash ? createHash('sha256') : undefined
   let buffer = buffers.next()
   let at = 0
   /** Bytes handed on. */
@@ -39,7 +39,7 @@ export function createTarSink(buffers: Buffers): TarSink {
   const capacity = buffer.length
   const flush = () => {
     if (at === 0) return
-    hash.update(buffer.subarray(0, at))
+    hash?.update(buffer.subarray(0, at))
     sent += at
     buffers.send(buffer, at)
     at = 0
@@ -90,7 +90,7 @@ export function createTarSink(buffers: Buffers): TarSink {
     },
     end() {
       flush()
-      return { bytes: sent, sha256: hash.digest('hex') }
+      return { bytes: sent, sha256: hash?.digest('hex') }
     },
   }
 }

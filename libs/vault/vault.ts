@@ -13,6 +13,12 @@ export interface Vault {
   /** What names this vault in the catalog: scheme and place, without options. `local:/srv/vault`. */
   readonly id: string
 
+  /**
+   * `seal` reads back what was written and says its SHA-256: then whoever sends need not hash it too, and need not `verify` it after
+   * `complete`. Where it is left out, `verify` is what shows that the vault holds what was sent.
+   */
+  readonly readsBack?: boolean
+
   /** Can it be written? Makes the place where it is not there yet. Throws `vault-refused` with the reason. */
   prepare(options?: CallOptions): Promise<void>
 
@@ -72,12 +78,22 @@ export interface CallOptions {
 export interface Upload {
   /** Takes the chunk over until the promise settles; the caller may reuse its memory then. */
   write(chunk: Uint8Array): Promise<void>
-  /** Every byte is with the vault, durable, and still invisible. */
-  seal(): Promise<void>
+  /**
+   * Every byte is with the vault, durable, and still invisible. A vault that reads back says what it then holds, having compared it with
+   * what was written; throws `damaged` where it differs.
+   */
+  seal(): Promise<Sealed | undefined>
   /** The object is there. `archiveId` is the vault's own name for it: the key where it has none. */
   complete(): Promise<{ archiveId: string }>
   /** Leaves nothing behind. Safe to call at any time, also after a failure. */
   abort(): Promise<void>
+}
+
+/** What a vault holds of an upload, as it read it back. */
+export interface Sealed {
+  readonly bytes: number
+  /** Hex. */
+  readonly sha256: string
 }
 
 export interface Stored {

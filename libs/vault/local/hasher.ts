@@ -2,10 +2,19 @@
 import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
 import { FirnError } from '#libs/errors/errors.js'
+import type { EqualityKey } from './equality.js'
+
+export interface Hashed {
+  readonly bytes: number
+  /** Hex, as the code is. */
+  readonly sha256: string
+  /** Where a key was given (equality.ts). */
+  readonly code?: string
+}
 
 export interface Hasher {
   /** The size and SHA-256 of a file as it is read now. Rejects with the system's error. */
-  hash(path: string, signal?: AbortSignal): Promise<{ bytes: number; sha256: string }>
+  hash(path: string, options?: { signal?: AbortSignal | undefined; equality?: EqualityKey }): Promise<Hashed>
   close(): Promise<void>
 }
 
@@ -13,18 +22,17 @@ export interface Hasher {
 export interface HashRequest {
   id: number
   path: string
+  equality: EqualityKey | undefined
   cancelled: SharedArrayBuffer
 }
 
-export type HashAnswer =
-  | { id: number; bytes: number; sha256: string }
-  | { id: number; errno: string; message: string; path: string }
+export type HashAnswer = { id: number; hashed: Hashed } | { id: number; errno: string; message: string; path: string }
 
 /** A core hashes 0.4 to 1.6 GB/s, so that one thread would hold up a machine on which many bundles are packed at the same time. */
 const THREADS = Math.min(8, availableParallelism())
 
 interface Waiting {
-  resolve(result: { bytes: number; sha256: string }): void
+  resolve(result: Hashed): void
   reject(error: unknown): void
 }
 
@@ -52,7 +60,7 @@ export function openHasher(): Hasher {
     threads.add(thread)
     worker.on('message', (answer: HashAnswer) => {
       const one = settle(thread, answer.id)
-      if ('sha256' in answer) one?.resolve({ bytes: answer.bytes, sha256: answer.sha256 })
+      if ('hashed' in answer) one?.resolve(answer.hashed)
       else one?.reject(Object.assign(new Error(answer.message), { code: answer.errno, path: answer.path }))
     })
     let reason: unknown
@@ -77,7 +85,7 @@ export function openHasher(): Hasher {
   }
 
   return {
-    hash(path, signal) {
+    hash(path, { signal, equality } = {}) {
       if (signal?.aborted) return Promise.reject(signal.reason)
       if (closed) return Promise.reject(new FirnError('failed', 'The vault is closed.'))
       const thread = leastBusy()
@@ -101,7 +109,7 @@ export function openHasher(): Hasher {
           },
         })
         signal?.addEventListener('abort', onAbort, { once: true })
-        thread.worker.postMessage({ id, path, cancelled } satisfies HashRequest)
+        thread.worker.postMessage({ id, path, equality, cancelled } satisfies HashRequest)
       })
     },
 

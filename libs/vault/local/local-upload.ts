@@ -2,8 +2,10 @@
 import { type FileHandle, open, rename, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { FirnError } from '#libs/errors/errors.js'
-import type { CallOptions, Upload } from '../vault.js'
+import type { CallOptions, Sealed, Upload } from '../vault.js'
 import { publish, syncDirectory } from './durable.js'
+import { createCode, newEqualityKey } from './equality.js'
+import type { Hasher } from './hasher.js'
 import { temporaryName } from './hidden-name.js'
 
 /**
@@ -19,16 +21,21 @@ export interface UploadPlace {
   readonly beforeName?: { make(path: string): Promise<void>; undo(path: string): Promise<void> } | undefined
   /** Take the place of what is there, instead of refusing. */
   readonly replace: boolean
+  /** Reads the sealed object back, to be compared with what was written; nobody does where it is left out. */
+  readonly readBack?: Hasher | undefined
   /** Says errors of the system in the words of the port. */
   explain(error: unknown): unknown
 }
 
 /** The directory of `place.path` must be there. */
 export async function beginUpload(place: UploadPlace, { signal }: CallOptions): Promise<Upload> {
-  const { key, path, beforeName, replace, explain } = place
+  const { key, path, beforeName, replace, readBack, explain } = place
   const temporary = join(dirname(path), temporaryName(basename(path)))
   const handle: FileHandle = await open(temporary, 'wx', 0o600)
 
+  const equality = newEqualityKey()
+  const written = readBack && createCode(equality)
+  let sealed: Sealed | undefined
   let offset = 0
   let unsynced = 0
   let writeBack: Promise<void> | undefined
@@ -73,18 +80,27 @@ export async function beginUpload(place: UploadPlace, { signal }: CallOptions): 
     if (state === 'gone') throw new FirnError('failed', `The upload of ${key} was aborted.`)
   }
 
-  async function seal(): Promise<void> {
+  async function seal(): Promise<Sealed | undefined> {
     checkUsable()
-    if (state === 'sealed') return
+    if (state === 'sealed') return sealed
     try {
       await Promise.all([...inFlight, writeBack])
       signal?.throwIfAborted()
       await handle.datasync()
       await handle.close()
       state = 'sealed'
+      if (readBack) sealed = await compare(readBack)
     } catch (error) {
       await fail(error)
     }
+    return sealed
+  }
+
+  /** What the file holds is what the vault will say of it: the SHA-256 is taken of what was read, once that is known to be what was sent. */
+  async function compare(hasher: Hasher): Promise<Sealed> {
+    const { bytes, sha256, code } = await hasher.hash(temporary, { signal, equality })
+    if (bytes === offset && code === written?.digest()) return { bytes, sha256 }
+    throw new FirnError('damaged', `${key} was read back otherwise than it was written: the disk or its cable may be failing.`)
   }
 
   async function writeAll(chunk: Uint8Array, at: number): Promise<void> {
@@ -111,6 +127,7 @@ export async function beginUpload(place: UploadPlace, { signal }: CallOptions): 
     async write(chunk) {
       checkUsable()
       if (state === 'sealed') throw new FirnError('failed', `The upload of ${key} is sealed already.`)
+      written?.update(chunk)
       const writing = writeAll(chunk, offset)
       offset += chunk.length
       unsynced += chunk.length

@@ -103,11 +103,42 @@ describe('a vault in a directory', () => {
       await upload.seal()
       process.kill(process.pid, 'SIGKILL')
       await new Promise((resolve) => setTimeout(resolve, 60_000))`
-    await expect(run(process.execPath, ['--input-type=module', '-e', script])).rejects.toMatchObject({ signal: 'SIGKILL' })
+    // A file: the thread that reads back does not start below `node -e`.
+    const file = join(directory, 'upload.mjs')
+    await writeFile(file, script)
+    await expect(run(process.execPath, [file])).rejects.toMatchObject({ signal: 'SIGKILL' })
     await withVault(async (vault) => {
       expect(await vault.stat('set/a.1.tar')).toBeUndefined()
       expect(await vault.sweep((key) => key === 'set/a.1.tar')).toEqual(['set/a.1.tar'])
       expect(await readdir(join(directory, 'set'))).toEqual([])
+    })
+  })
+
+  test('reads back what it was sent before it says its SHA-256, and refuses what came out otherwise', async () => {
+    await withVault(async (vault) => {
+      const sent = randomBytes(3_000_000)
+      for (const flipped of [undefined, 0, 1_500_000, 2_999_999]) {
+        const upload = await vault.upload('set/a.1.tar')
+        for (const [from, to] of [
+          [0, 7],
+          [7, 1_000_000],
+          [1_000_000, sent.length],
+        ])
+          await upload.write(sent.subarray(from, to))
+        if (flipped === undefined) {
+          const sha256 = createHash('sha256').update(sent).digest('hex')
+          expect(await upload.seal()).toEqual({ bytes: sent.length, sha256 })
+          await upload.abort()
+          continue
+        }
+        const [temporary] = await readdir(join(directory, 'set'))
+        const handle = await open(join(directory, 'set', temporary!), 'r+')
+        await handle.write(Buffer.from([sent[flipped]! ^ 1]), 0, 1, flipped)
+        await handle.close()
+        await expect(upload.seal()).rejects.toMatchObject({ code: 'damaged', message: expect.stringContaining('read back') })
+        await expect(upload.complete()).rejects.toMatchObject({ code: 'damaged' })
+        expect(await readdir(join(directory, 'set'))).toEqual([])
+      }
     })
   })
 

@@ -95,10 +95,11 @@ export function openLocalVault({ directory: root, thawSeconds, now = Date.now }:
   async function begin(key: string, cold: boolean, options: CallOptions & { replace?: boolean }) {
     const { path, explain } = at(key, 'take')
     const beforeName = cold && thaws ? { make: thaws.makeCold, undo: thaws.forget } : undefined
+    const readBack = cold ? hasher : undefined
     return explained(explain, () => {
       options.signal?.throwIfAborted()
       return inDirectory(dirname(path), () =>
-        beginUpload({ key, path, beforeName, replace: options.replace ?? false, explain }, options),
+        beginUpload({ key, path, beforeName, readBack, replace: options.replace ?? false, explain }, options),
       )
     })
   }
@@ -189,6 +190,7 @@ export function openLocalVault({ directory: root, thawSeconds, now = Date.now }:
 
   return {
     id,
+    readsBack: true,
 
     async prepare({ signal } = {}) {
       const explain = (error: unknown) => localError(error, `The vault ${id} cannot be used`)
@@ -244,7 +246,7 @@ export function openLocalVault({ directory: root, thawSeconds, now = Date.now }:
         const { bytes } = await requireObject(key, path)
         const damaged = (what: string) => new FirnError('damaged', `${key} in the vault ${id} is damaged: ${what}.`)
         if (bytes !== expected.bytes) throw damaged(`it has ${bytes} bytes instead of ${expected.bytes}`)
-        const read = await hasher.hash(path, signal)
+        const read = await hasher.hash(path, { signal })
         if (read.bytes !== expected.bytes) throw damaged(`it has ${read.bytes} bytes instead of ${expected.bytes}`)
         if (read.sha256 !== expected.sha256.toLowerCase())
           throw damaged(`its SHA-256 is ${read.sha256} instead of ${expected.sha256}`)

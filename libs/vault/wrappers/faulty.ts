@@ -51,6 +51,7 @@ export function faulty(vault: Vault, script: readonly Fault[]): Vault {
 
   return {
     id: vault.id,
+    ...(vault.readsBack && { readsBack: true }),
     prepare: (options) => step('prepare', () => vault.prepare(options)),
     upload: (key, options) => step('upload', async () => faultyUpload(await vault.upload(key, options))),
     put: (key, bytes, options) => step('put', () => vault.put(key, bytes, options)),
