@@ -1,5 +1,5 @@
 /** `firn status [set]`: sets and retrievals, and how they stand. */
-import type { RetrievalRow, SetRow } from '#libs/catalog/catalog.js'
+import type { RetrievalRow, SetRow, WorkerRow } from '#libs/catalog/catalog.js'
 import { EXIT, type ExitCode, FirnError } from '#libs/errors/errors.js'
 import { jsonName, shown } from '#libs/os/raw.js'
 import { type CommandContext, type CommandSpec, type CommonFlags, commonOptions } from '#libs/runtime/command.js'
@@ -13,22 +13,24 @@ export const statusCommand: CommandSpec<CommonFlags> = {
   name: 'firn status',
   define: (command) =>
     commonOptions(command)
-      .description('Sets and retrievals, newest first, and how they stand; of one set also its problems.')
+      .description('Workers, sets and retrievals, newest first, and how they stand; of one set also its problems.')
       .argument('[set]', 'the id of a set'),
   run: async (context) => {
     await using runtime = openRuntime(context)
     const catalog = await runtime.catalog()
     const [id] = context.args
     if (id !== undefined) return await statusOfSet(context, catalog, id)
-    const [sets, retrievals, totals] = await Promise.all([
+    const [sets, retrievals, totals, workers] = await Promise.all([
       catalog.sets({ limit: SHOWN }),
       catalog.retrievals({ limit: SHOWN }),
       catalog.totals(),
+      catalog.workers(runtime.isGone),
     ])
     const { reporter } = context
     await reporter.result(
       `catalog: ${plural(totals.sets, 'set')}, ${plural(totals.bundles, 'bundle')}, ${plural(totals.files, 'file')}, ${formatBytes(totals.bytes)}; database ${formatBytes(totals.databaseBytes)}`,
     )
+    for (const worker of workers) await showWorker(context, worker)
     for (const set of sets) await showSet(context, set)
     for (const retrieval of retrievals) await showRetrieval(context, retrieval)
     return EXIT.done
@@ -49,6 +51,21 @@ async function statusOfSet(context: CommandContext<CommonFlags>, catalog: Status
     }
   }
   return EXIT.done
+}
+
+/** Long-running ones; commands that do their own work are not listed. */
+async function showWorker({ reporter }: CommandContext<CommonFlags>, worker: WorkerRow): Promise<void> {
+  const [machine, , , pid] = worker.owner.split('/')
+  await reporter.result(
+    `${worker.roles.join(' and ')} of host ${worker.host}, on ${machine}, process ${pid}, since ${formatTime(worker.startedAt)}`,
+  )
+  await reporter.message('status', {
+    worker: worker.owner,
+    host: worker.host,
+    roles: worker.roles,
+    started_at: worker.startedAt.toISOString(),
+    seen_at: worker.seenAt.toISOString(),
+  })
 }
 
 async function showSet({ reporter }: CommandContext<CommonFlags>, set: SetRow): Promise<void> {

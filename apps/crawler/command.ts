@@ -4,15 +4,18 @@ import { planSet } from '#libs/archive/crawl.js'
 import { optionsToJson } from '#libs/archive/crawl-options.js'
 import { removeArchived } from '#libs/archive/remove-archived.js'
 import { isFile } from '#libs/bundle/entry.js'
-import type { SetRequest, SetRow } from '#libs/catalog/catalog.js'
+import type { Catalog, SetRequest, SetRow } from '#libs/catalog/catalog.js'
 import { EXIT, type ExitCode, FirnError } from '#libs/errors/errors.js'
 import { libcNotice } from '#libs/os/libc.js'
+import { machineOf } from '#libs/os/owner.js'
 import { shown } from '#libs/os/raw.js'
 import type { CommandContext, CommandSpec } from '#libs/runtime/command.js'
 import { typedBefore } from '#libs/runtime/config.js'
 import { openRuntime, type Runtime } from '#libs/runtime/runtime.js'
 import { formatBytes, formatDuration, plural } from '#libs/runtime/terminal/sizes.js'
 import { type ArchiveFlags, archiveOptions, crawlOptionsFrom, rootsFrom, tagsFrom } from './options.js'
+
+type Context = CommandContext<ArchiveFlags>
 
 export const archiveCommand = (name: string): CommandSpec<ArchiveFlags> => ({
   name,
@@ -27,7 +30,7 @@ export const archiveCommand = (name: string): CommandSpec<ArchiveFlags> => ({
   run: archive,
 })
 
-async function archive(context: CommandContext<ArchiveFlags>): Promise<ExitCode> {
+async function archive(context: Context): Promise<ExitCode> {
   const { flags, args, config, reporter } = context
   const began = performance.now()
   const roots = rootsFrom(args, flags.recursive ?? false)
@@ -73,24 +76,28 @@ async function archive(context: CommandContext<ArchiveFlags>): Promise<ExitCode>
   return summarise(context, ended, (performance.now() - began) / 1000)
 }
 
-async function run(context: CommandContext<ArchiveFlags>, runtime: Runtime, request: SetRequest): Promise<SetRow> {
+async function run(context: Context, runtime: Runtime, request: SetRequest): Promise<SetRow> {
   const { flags, config, reporter, log, signal } = context
   const [catalog, queue, index] = await Promise.all([runtime.catalog(), runtime.queue(), runtime.index()])
   const parts = { ...runtime, catalog, queue, index, packer: runtime.packer() }
   // With the embedded database nobody else would do the work.
-  const ownWorkers = runtime.embedded || flags.workers !== undefined
+  const ownWorkers = (runtime.embedded || flags.workers !== undefined) && !flags.detach
+  if (!ownWorkers) await sayWhoWorks(context, catalog, runtime)
   let resuming = false
+  let current: SetRow | undefined
   const options: ArchiveRunOptions = {
     signal,
-    workers: ownWorkers && !flags.detach ? config.workers : 0,
+    workers: ownWorkers ? config.workers : 0,
     leaveOut: runtime.leaveOut,
     detach: flags.detach ?? false,
     onResume: (set) => {
       resuming = true
+      current = set
       reporter.note(`finishing set ${set.id} of an interrupted run first`)
     },
     onSet: (set) => {
       resuming = false
+      current = set
       log.info({ set: set.id }, 'set begun')
     },
     onNote: (text) => reporter.warn(text),
@@ -125,7 +132,40 @@ async function run(context: CommandContext<ArchiveFlags>, runtime: Runtime, requ
         }),
     }),
   }
-  return archiveRun(parts, request, options)
+  try {
+    return await archiveRun(parts, request, options)
+  } catch (error) {
+    if (signal.aborted && !ownWorkers && current) await sayWhatGoesOn(context, catalog, current.id)
+    throw error
+  }
+}
+
+/** Work that nobody will do is said before it is planned. */
+async function sayWhoWorks({ reporter, config }: Context, catalog: Pick<Catalog, 'workers'>, runtime: Runtime): Promise<void> {
+  const workers = (await catalog.workers(runtime.isGone)).filter(({ roles }) => roles.includes('worker'))
+  if (workers.length === 0) {
+    reporter.warn('no worker is running: start `firn worker`, or pass --workers')
+    return
+  }
+  const machine = machineOf(runtime.owner)
+  if (workers.some(({ host, owner }) => host === config.host || machineOf(owner) === machine)) return
+  const names = [...new Set(workers.map(({ host }) => host))].slice(0, 5).join(', ')
+  reporter.warn(
+    `no worker of the host ${config.host} is running (those that run are of ${names}): start \`firn worker\` where the files can be seen, with FIRN_HOST=${config.host}`,
+  )
+}
+
+/** After ^C: workers elsewhere do not hear of it. */
+async function sayWhatGoesOn({ reporter }: Context, catalog: Pick<Catalog, 'set'>, setId: string): Promise<void> {
+  const set = await catalog.set(setId).catch(() => undefined)
+  if (set === undefined) return
+  const left = set.counts.bundles - set.counts.bundlesStored - set.counts.bundlesFailed
+  reporter.note(
+    set.state === 'crawling'
+      ? `set ${set.id} is planned in part; workers go on with ${plural(left, 'bundle')} of it, the same command with the rest`
+      : `the workers go on with set ${set.id}, ${plural(left, 'bundle')} to go`,
+  )
+  reporter.note(`firn status ${set.id} shows how far it is`)
 }
 
 /** Failed bundles weigh more than named problems; what was named once is exit 3. */
@@ -135,7 +175,7 @@ function exitCodeFor(set: SetRow): ExitCode {
   return counts.skipped + counts.failed + counts.changed > 0 ? EXIT.incomplete : EXIT.done
 }
 
-async function summarise(context: CommandContext<ArchiveFlags>, set: SetRow, seconds: number): Promise<ExitCode> {
+async function summarise(context: Context, set: SetRow, seconds: number): Promise<ExitCode> {
   const { reporter, flags } = context
   const { counts } = set
   const exitCode = exitCodeFor(set)
@@ -153,9 +193,9 @@ async function summarise(context: CommandContext<ArchiveFlags>, set: SetRow, sec
   })
   if (flags.detach) {
     reporter.note(
-      `set ${set.id} is planned: ${plural(counts.plannedFiles, 'file')}, ${formatBytes(counts.plannedBytes)}; firn status shows how far it is`,
+      `set ${set.id} is planned: ${plural(counts.plannedFiles, 'file')}, ${formatBytes(counts.plannedBytes)}; firn status ${set.id} shows how far it is`,
     )
-    return EXIT.done
+    return exitCode
   }
   const parts = [
     `archived ${plural(counts.archived, 'file')}, ${formatBytes(counts.bytes)}, in ${plural(counts.bundlesStored, 'bundle')} in ${formatDuration(seconds)}`,
@@ -176,11 +216,7 @@ async function summarise(context: CommandContext<ArchiveFlags>, set: SetRow, sec
 }
 
 /** Prints each bundle that would be made, the totals, and what --delete-after-archive would remove. */
-async function dryRun(
-  context: CommandContext<ArchiveFlags>,
-  runtime: Runtime,
-  planned: Parameters<typeof planSet>[1],
-): Promise<ExitCode> {
+async function dryRun(context: Context, runtime: Runtime, planned: Parameters<typeof planSet>[1]): Promise<ExitCode> {
   const { reporter, signal, flags } = context
   const catalog = await runtime.catalog()
   const totals = { found: 0, unchanged: 0, files: 0, bytes: 0, bundles: 0, problems: 0 }

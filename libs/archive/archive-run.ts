@@ -24,6 +24,7 @@ export interface ArchiveRunParts extends Omit<ArchiveSetParts, 'catalog' | 'queu
       | 'interruptedSets'
       | 'strandedBundles'
       | 'unindexedBundles'
+      | 'finishSets'
       | 'knownBundles'
       | 'hasLiveLease'
     >
@@ -100,7 +101,9 @@ async function finishInterrupted(
   begin: (vaultId: string) => AbortSignal,
   options: ArchiveRunOptions & { indexFails: () => boolean },
 ): Promise<void> {
-  for await (const set of takeInterrupted(parts, host)) {
+  const onUnseen = (set: SetRow, reason: string) =>
+    options.onNote?.(`set ${set.id} of an earlier run is left to a host that sees its tree: ${reason}`)
+  for await (const set of takeInterrupted(parts, host, onUnseen)) {
     options.onResume?.(set)
     const signal = begin(set.vaultId)
     try {

@@ -4,6 +4,7 @@ import type { Catalog, SetRow } from '#libs/catalog/catalog.js'
 import type { Raw } from '#libs/os/raw.js'
 import { type CrawlEvents, type CrawlParts, crawl } from './crawl.js'
 import { keepLease } from './keep-lease.js'
+import { type Looker, sightOf } from './root-sight.js'
 
 /** How often the catalog is asked how far a set is. */
 const POLL_MS = 200
@@ -62,12 +63,26 @@ export async function archiveSet(
   }
 }
 
-/** Sets of this host that nobody works at and that are not over: the caller finishes them before it begins its own. */
+/**
+ * Sets of this host that nobody works at and that are not over: the caller finishes them before it begins its own. Those whose tree
+ * cannot be seen from here are left to whoever sees it.
+ */
 export async function* takeInterrupted(
-  parts: { catalog: Pick<Catalog, 'interruptedSets' | 'leaseSet' | 'set'>; owner: string; isGone: (owner: string) => boolean },
+  parts: Looker & {
+    catalog: Pick<Catalog, 'interruptedSets' | 'leaseSet' | 'set'>
+    owner: string
+    isGone: (owner: string) => boolean
+  },
   host: string,
+  onUnseen?: (set: SetRow, reason: string) => void,
 ): AsyncGenerator<SetRow> {
-  for (const { id } of await parts.catalog.interruptedSets(host, parts.isGone)) {
+  for (const interrupted of await parts.catalog.interruptedSets(host, parts.isGone)) {
+    const sight = sightOf(interrupted, { ...parts, host })
+    if (sight.is !== 'seen' && !parts.alone) {
+      onUnseen?.(interrupted, sight.reason)
+      continue
+    }
+    const { id } = interrupted
     if (!(await parts.catalog.leaseSet(id, parts.owner, parts.isGone))) continue
     const set = await parts.catalog.set(id)
     if (set) yield set

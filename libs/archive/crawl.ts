@@ -12,6 +12,7 @@ import type { JobQueue } from '#libs/queue/queue.js'
 import type { Source } from '#libs/walk/source.js'
 import { type CrawlOptions, optionsFromJson } from './crawl-options.js'
 import { keepLease } from './keep-lease.js'
+import { marksOf } from './root-sight.js'
 
 export interface CrawlParts {
   readonly catalog: Pick<
@@ -22,6 +23,7 @@ export interface CrawlParts {
     | 'recordProblems'
     | 'countCrawled'
     | 'restartCrawl'
+    | 'markRoots'
     | 'markCrawled'
     | 'leaseSet'
     | 'releaseSet'
@@ -54,6 +56,7 @@ export async function crawl(
     options.onProblems?.(problems)
   }
   await catalog.restartCrawl(set.id)
+  await catalog.markRoots(set.id, owner, marksOf(set.roots))
   const plan = planSet(parts, { ...set, options: optionsFromJson(set.options) }, leaveOut, {
     ...options,
     signal: lease.signal,

@@ -11,7 +11,7 @@ import type { Vault } from '#libs/vault/vault.js'
 export const RECONCILE_MS = 30_000
 
 export interface ReconcileParts {
-  readonly catalog: Pick<Catalog, 'strandedBundles' | 'unindexedBundles'>
+  readonly catalog: Pick<Catalog, 'strandedBundles' | 'unindexedBundles' | 'finishSets'>
   readonly queue: Pick<JobQueue, 'addMany'>
   readonly isGone: (owner: string) => boolean
 }
@@ -29,6 +29,8 @@ export async function reconcile(parts: ReconcileParts, olderThanMs: number): Pro
     'index-bundle',
     unindexed.map((bundleId) => ({ bundleId })),
   )
+  // Of commands that did not wait for the end of their set.
+  await catalog.finishSets(parts.isGone)
   return stranded.length + unindexed.length
 }
 

@@ -169,6 +169,8 @@ function partsOf({ vault, ...opened }: Opened) {
       return `process-${lives}`
     },
     isGone: (owner: string) => /^process-\d+$/.test(owner) && owner !== `process-${lives}`,
+    host: 'alpha',
+    alone: true,
     wrap(wrapper: (vault: Vault) => Vault) {
       wrapped = wrapper(vault)
     },

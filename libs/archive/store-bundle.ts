@@ -3,6 +3,7 @@
  * beside it, the tar visible, verified, and only then one transaction that makes it known. May run twice, and on two hosts at once:
  * each attempt writes under names of its own, and the catalog takes the result of whoever still holds the lease.
  */
+import { setTimeout as sleep } from 'node:timers/promises'
 import { isFile, type Problem } from '#libs/bundle/entry.js'
 import { bundleKey, manifestKey } from '#libs/bundle/key.js'
 import type { ManifestHeader } from '#libs/bundle/manifest.js'
@@ -15,10 +16,11 @@ import type { JobQueue } from '#libs/queue/queue.js'
 import type { Vault } from '#libs/vault/vault.js'
 import { optionsFromJson } from './crawl-options.js'
 import { keepLease } from './keep-lease.js'
+import { type Looker, sightOf } from './root-sight.js'
 import { readStoredManifest } from './stored-manifest.js'
 import type { Vaults } from './vaults.js'
 
-export interface StoreParts {
+export interface StoreParts extends Looker {
   readonly catalog: Pick<Catalog, 'leaseBundle' | 'renewBundle' | 'markStored' | 'releaseBundle' | 'failBundle' | 'bundle'>
   readonly queue: Pick<JobQueue, 'add'>
   readonly vaults: Vaults
@@ -28,8 +30,18 @@ export interface StoreParts {
 }
 
 export interface StoreEvents {
+  readonly onBegun?: (bundle: BundleRow) => void
   readonly onStored?: (bundle: BundleRow, problems: readonly Problem[]) => void
+  /** This host does not see the tree: another one shall take the bundle. */
+  readonly onUnseen?: (bundle: BundleRow, reason: string) => void
+  /** An attempt that was begun is over, however it ended. */
+  readonly onEnded?: (bundle: BundleRow) => void
 }
+
+/** A bundle that this host cannot pack comes back so much later, here or elsewhere. */
+const UNSEEN_MS = 10_000
+/** For so long a job that finds nothing to see keeps its slot. */
+const BLIND_MS = 500
 
 type Leased = Extract<LeaseAnswer, { kind: 'leased' }>
 
@@ -50,16 +62,26 @@ export async function storeBundle(
     await catalog.renewBundle(bundleId, attempt)
     return true
   }, options.signal)
+  let begun = false
   try {
+    const look = () => mustSee(parts, answer, options)
+    look()
+    begun = true
+    options.onBegun?.(answer.bundle)
     const vault = await parts.vaults.open(answer.set.vaultUrl)
     const stored =
-      (await adoptEarlier(vault, answer, lease.signal)) ?? (await packAndStore(parts.packer, vault, answer, lease.signal))
+      (await adoptEarlier(vault, answer, lease.signal)) ?? (await packAndStore(parts.packer, vault, answer, look, lease.signal))
     const bundle = await catalog.markStored(bundleId, attempt, stored, stored.problems)
     options.onStored?.(bundle, stored.problems)
   } catch (error) {
     // Whoever has the lease now decides; for all other errors the bundle waits for its next attempt.
-    if (!isFirnError(error, 'lease-lost')) await catalog.releaseBundle(bundleId, attempt).catch(() => {})
+    const unused = !begun
+    if (!isFirnError(error, 'lease-lost')) await catalog.releaseBundle(bundleId, attempt, { unused }).catch(() => {})
+    // A host that sees nothing of a large set must not spend its time, and the catalog's, on looking at each bundle again and again.
+    if (error instanceof Postpone) await sleep(BLIND_MS, undefined, { signal: lease.signal }).catch(() => {})
     throw lease.signal.aborted ? lease.signal.reason : error
+  } finally {
+    if (begun) options.onEnded?.(answer.bundle)
   }
   await queue.add('index-bundle', { bundleId })
 }
@@ -72,9 +94,24 @@ export async function giveUpBundle(parts: Pick<StoreParts, 'catalog'>, bundleId:
   await parts.catalog.failBundle(bundleId, bundle.attempt, error instanceof Error ? error.message : String(error))
 }
 
+/** Hands the bundle back where this host does not see the tree that it is of. */
+function mustSee(parts: StoreParts, { bundle, set, plan }: Leased, events: StoreEvents): void {
+  const sight = sightOf(set, parts, plan)
+  if (sight.is === 'seen') return
+  if (parts.alone) throw new FirnError('failed', `The tree cannot be read: ${sight.reason}.`)
+  events.onUnseen?.(bundle, sight.reason)
+  throw new Postpone(UNSEEN_MS)
+}
+
 type Storing = StoredBundle & { readonly problems: readonly Problem[] }
 
-async function packAndStore(packer: Packer, vault: Vault, leased: Leased, signal: AbortSignal): Promise<Storing> {
+async function packAndStore(
+  packer: Packer,
+  vault: Vault,
+  leased: Leased,
+  look: () => void,
+  signal: AbortSignal,
+): Promise<Storing> {
   const { bundle, set, attempt, plan } = leased
   const archivedAt = new Date()
   const header: ManifestHeader = {
@@ -98,6 +135,8 @@ async function packAndStore(packer: Packer, vault: Vault, leased: Leased, signal
   try {
     for await (const chunk of packing.chunks) await upload.write(chunk)
     const { manifest, entries, tarBytes, tarSha256: packedSha256, problems } = await packing.result
+    // Before a file is called vanished: the tree may be gone since, and the files with it.
+    if (problems.some(({ kind }) => kind === 'failed')) look()
     const sealed = await held(vault, () => upload.seal())
     const tarSha256 = sealed?.sha256 ?? packedSha256
     if (tarSha256 === undefined) throw new FirnError('failed', `${vault.id} did not say what it read back of ${key}.`)

@@ -1,16 +1,15 @@
 /** Who does which job: the handlers of the queue, for a worker process and for commands that run their own workers. */
-import type { Problem } from '#libs/bundle/entry.js'
-import type { BundleRow } from '#libs/catalog/catalog.js'
 import { isFirnError } from '#libs/errors/errors.js'
 import type { JobQueue } from '#libs/queue/queue.js'
 import { type IndexParts, indexBundle } from './index-bundle.js'
-import { giveUpBundle, type StoreParts, storeBundle } from './store-bundle.js'
+import { giveUpBundle, type StoreEvents, type StoreParts, storeBundle } from './store-bundle.js'
 
-export interface WorkEvents {
-  readonly onStored?: (bundle: BundleRow, problems: readonly Problem[]) => void
+export interface WorkEvents extends StoreEvents {
   readonly onIndexed?: (bundleId: string) => void
   /** A stored bundle could not be made searchable; the reconciler, or whoever searches, does it later. */
   readonly onIndexFailed?: (bundleId: string, error: unknown) => void
+  /** An attempt failed, and another one follows. */
+  readonly onRetry?: (bundleId: string, error: unknown) => void
   /** A job failed for good, and why. */
   readonly onFailed?: (bundleId: string, error: unknown) => void
   /** The vault as a whole cannot be written: every further bundle would fail alike. */
@@ -29,8 +28,7 @@ export async function startWorkers(
   const { queue } = parts
   const store = await queue.work(
     'store-bundle',
-    async ({ bundleId }, { signal }) =>
-      storeBundle(parts, bundleId, { signal, ...(options.onStored && { onStored: options.onStored }) }),
+    async ({ bundleId }, { signal }) => storeBundle(parts, bundleId, { ...options, signal }),
     {
       concurrency: options.concurrency,
       onFailed: async ({ bundleId }, error, final) => {
@@ -38,7 +36,7 @@ export async function startWorkers(
           await options.onVaultTrouble(error, bundleId)
           return // told once, by whoever ends; the bundle stays planned
         }
-        if (!final) return
+        if (!final) return options.onRetry?.(bundleId, error)
         await giveUpBundle(parts, bundleId, error)
         options.onFailed?.(bundleId, error)
       },

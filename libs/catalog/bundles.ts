@@ -63,11 +63,11 @@ export function bundleVerbs(database: Database, fileRows: FileRows): BundleVerbs
 
     markStored: (id, attempt, stored, problems) => markStored(database, fileRows, id, attempt, stored, problems),
 
-    async releaseBundle(id, attempt) {
+    async releaseBundle(id, attempt, { unused = false } = {}) {
       await database.query(
-        `UPDATE bundle SET state = 'planned', lease_owner = NULL, lease_until = NULL, changed_at = now()
+        `UPDATE bundle SET state = 'planned', attempt = attempt - $3, lease_owner = NULL, lease_until = NULL, changed_at = now()
          WHERE id = $1 AND attempt = $2 AND state = 'packing'`,
-        [id, attempt],
+        [id, attempt, unused ? 1 : 0],
       )
     },
 

@@ -8,7 +8,7 @@
 import type { Entry, PlannedEntry, Problem } from '#libs/bundle/entry.js'
 import type { Raw } from '#libs/os/raw.js'
 
-export interface Catalog extends CrawlVerbs, BundleVerbs, FindVerbs, RetrievalVerbs, UpkeepVerbs {
+export interface Catalog extends CrawlVerbs, BundleVerbs, FindVerbs, RetrievalVerbs, UpkeepVerbs, WorkerVerbs {
   /** A random id made with the database: whose vaults are these? */
   readonly catalogId: string
   close(): Promise<void>
@@ -39,6 +39,8 @@ export interface SetRow extends SetRequest {
   readonly finishedAt?: Date
   /** Why it was ended by force. */
   readonly reason?: string
+  /** What its roots looked like to the crawler, as JSON. */
+  readonly marks?: Readonly<Record<string, unknown>>
   readonly counts: SetCounts
 }
 
@@ -124,6 +126,8 @@ export interface CrawlVerbs {
   countCrawled(setId: string, more: { found: number; unchanged: number }): Promise<void>
   /** Before an interrupted set is crawled again: its crawl counters begin at 0, problems of the crawl and `failed` ones are forgotten. */
   restartCrawl(setId: string): Promise<void>
+  /** What the roots look like from where they are crawled. Refused like `planBundle`. */
+  markRoots(setId: string, owner: string, marks: Readonly<Record<string, unknown>>): Promise<void>
   /** The walk is over: state `archiving`. */
   markCrawled(setId: string, owner: string): Promise<void>
   /**
@@ -131,6 +135,8 @@ export interface CrawlVerbs {
    * (bundles, and none stored). Returns the set as it stands.
    */
   finishSet(setId: string): Promise<SetRow>
+  /** The same for every set that nobody holds the lease of: whoever began it may be gone. */
+  finishSets(isGone: (owner: string) => boolean): Promise<void>
   /** Ends a set by force: `failed` with a reason (a root that is gone), or `cancelled`. */
   endSet(setId: string, state: 'failed' | 'cancelled', reason: string): Promise<void>
 }
@@ -207,8 +213,8 @@ export interface BundleVerbs {
   renewBundle(id: string, attempt: number): Promise<void>
   /** ONE transaction, conditional on the lease: `stored`, its file rows, its problems. Throws `lease-lost`. */
   markStored(id: string, attempt: number, stored: StoredBundle, problems: readonly Problem[]): Promise<BundleRow>
-  /** Gives the lease back: `planned` again, to be tried later. */
-  releaseBundle(id: string, attempt: number): Promise<void>
+  /** Gives the lease back: `planned` again, to be tried later. `unused`: nothing was begun, so the attempt does not count. */
+  releaseBundle(id: string, attempt: number, options?: { unused?: boolean }): Promise<void>
   /** `failed`, with the reason, and a problem `failed` for each of its files. They are found again by the next crawl. */
   failBundle(id: string, attempt: number, reason: string): Promise<void>
   /** Bundles `planned` or with a dead lease whose job may be lost, oldest first; `olderThanMs` since their last change. 5,000 at most. */
@@ -385,4 +391,27 @@ export interface UpkeepVerbs {
   vaultUrl(vaultId: string): Promise<string | undefined>
   vaults(): Promise<{ id: string; url: string; bundles: number; bytes: number }[]>
   totals(): Promise<{ sets: number; bundles: number; files: number; bytes: number; databaseBytes: number }>
+}
+
+// ------------------------------------------------------------------------------------------------ workers
+
+/** A daemon that lives: the command that asks for work can say whether anybody will do it. */
+export interface WorkerRow {
+  readonly owner: string
+  /** The name it works under (FIRN_HOST). */
+  readonly host: string
+  readonly roles: readonly WorkerRole[]
+  readonly startedAt: Date
+  readonly seenAt: Date
+}
+
+export type WorkerRole = 'worker' | 'retriever'
+
+export interface WorkerVerbs {
+  /** Says that this process lives, for a minute; forgets those that were not seen for a day. */
+  showWorker(worker: Pick<WorkerRow, 'owner' | 'host' | 'roles'>): Promise<void>
+  /** It ends in good order. */
+  forgetWorker(owner: string): Promise<void>
+  /** Seen within the last minute, and not gone; the oldest first. */
+  workers(isGone: (owner: string) => boolean): Promise<WorkerRow[]>
 }

@@ -13,6 +13,7 @@ import { select } from './select.js'
 import { selectHits } from './select-hits.js'
 import { setVerbs } from './sets.js'
 import { upkeepVerbs } from './upkeep.js'
+import { workerVerbs } from './workers.js'
 
 /** The database must be of this version: see `migrate`. Whoever opens it closes it. */
 export async function openCatalog(options: DatabaseOptions): Promise<Catalog> {
@@ -34,6 +35,7 @@ export async function openCatalog(options: DatabaseOptions): Promise<Catalog> {
       directories: (host, paths, asOf) => directoriesOf(fileRows, host, paths, asOf),
       ...retrievalVerbs(database, fileRows, prisma),
       ...upkeepVerbs(database, fileRows, prisma),
+      ...workerVerbs(database),
       async close() {
         await prisma.close()
         await database.close()

@@ -28,6 +28,7 @@ export interface SetRecord {
   bundlesPlanned: number
   bundlesStored: number
   bundlesFailed: number
+  marks: Record<string, unknown> | null
 }
 
 /** Of `"set" s`. */
@@ -38,7 +39,7 @@ export const SET_COLUMNS = `
   s.files_skipped AS "filesSkipped", s.files_failed AS "filesFailed", s.files_changed AS "filesChanged",
   s.files_planned AS "filesPlanned", s.bytes_planned AS "bytesPlanned", s.files_archived AS "filesArchived",
   s.bytes_archived AS "bytesArchived", s.bundles AS "bundlesPlanned", s.bundles_stored AS "bundlesStored",
-  s.bundles_failed AS "bundlesFailed"`
+  s.bundles_failed AS "bundlesFailed", s.marks`
 
 export const setRowOf = (record: SetRecord): SetRow => ({
   id: record.id,
@@ -53,6 +54,7 @@ export const setRowOf = (record: SetRecord): SetRow => ({
   startedAt: record.startedAt,
   ...(record.finishedAt && { finishedAt: record.finishedAt }),
   ...(record.reason !== null && { reason: record.reason }),
+  ...(record.marks !== null && { marks: record.marks }),
   counts: {
     found: Number(record.filesFound),
     archived: Number(record.filesArchived),

@@ -15,6 +15,14 @@ import { isUuid } from './uuid.js'
 export type SetVerbs = Omit<CrawlVerbs, 'openHeld' | 'openLinkStore'>
 
 const OPEN = `state IN ('crawling', 'archiving')`
+/** Nothing of it is under way any more. */
+const IS_DONE = `state = 'archiving' AND bundles = bundles_stored + bundles_failed`
+const FINISH = `
+  UPDATE "set" SET finished_at = now(), state = CASE
+    WHEN bundles > 0 AND bundles_stored = 0 THEN 'failed'
+    WHEN bundles_failed > 0 OR files_skipped + files_failed + files_changed > 0 THEN 'partial'
+    ELSE 'archived' END
+  WHERE ${IS_DONE}`
 
 export async function readSet(database: Runs, id: string): Promise<SetRow | undefined> {
   if (!isUuid(id)) return undefined
@@ -124,6 +132,15 @@ export function setVerbs(database: Database): SetVerbs {
 
     restartCrawl: (setId) => forgetCrawlProblems(database, setId),
 
+    async markRoots(setId, owner, marks) {
+      const { rowCount } = await database.query(`UPDATE "set" SET marks = $3 WHERE id = $1 AND lease_owner = $2 AND ${OPEN}`, [
+        setId,
+        owner,
+        cleanJson(marks),
+      ])
+      if (rowCount === 0) throw new FirnError('lease-lost', `Set ${setId} is crawled by another process now.`)
+    },
+
     async markCrawled(setId, owner) {
       const { rowCount } = await database.query(
         `UPDATE "set" SET state = 'archiving' WHERE id = $1 AND lease_owner = $2 AND ${OPEN}`,
@@ -133,15 +150,18 @@ export function setVerbs(database: Database): SetVerbs {
     },
 
     async finishSet(setId) {
-      await database.query(
-        `UPDATE "set" SET finished_at = now(), state = CASE
-           WHEN bundles > 0 AND bundles_stored = 0 THEN 'failed'
-           WHEN bundles_failed > 0 OR files_skipped + files_failed + files_changed > 0 THEN 'partial'
-           ELSE 'archived' END
-         WHERE id = $1 AND state = 'archiving' AND bundles = bundles_stored + bundles_failed`,
-        [setId],
-      )
+      await database.query(`${FINISH} AND id = $1`, [setId])
       return mustRead(database, setId)
+    },
+
+    async finishSets(isGone) {
+      const gone = await goneOwners(
+        database,
+        `SELECT DISTINCT lease_owner AS owner FROM "set" WHERE ${IS_DONE} AND lease_owner IS NOT NULL`,
+        [],
+        isGone,
+      )
+      await database.query(`${FINISH} AND ${leaseIsFree('$1')}`, [gone])
     },
 
     async endSet(setId, state, reason) {

@@ -15,6 +15,12 @@ export function thisOwner(): string {
   return own
 }
 
+/** The machine of an owner: the same for every process of it, but for those in containers, which are machines of their own. */
+export const machineOf = (owner: string): string => owner.split('/', 1)[0] as string
+
+/** Processes that name the same view see the same mounts: numbers of file systems mean the same to them. */
+export const thisView = (): string => `${machine()}/${boot()}/${mountNamespace()}`
+
 /** True only if that process was of this machine and is no more; what cannot be known is not gone. */
 export function isOwnerGone(owner: string): boolean {
   const [itsMachine, itsBoot, itsNamespace, pid, start] = owner.split('/')
@@ -39,13 +45,16 @@ const machine = once(() => {
     .slice(0, 20)}-${digest.slice(0, 12)}`
 })
 const boot = once(() => read('/proc/sys/kernel/random/boot_id') ?? 'boot')
-const pidNamespace = once(() => {
+const pidNamespace = once(() => namespace('pid'))
+const mountNamespace = once(() => namespace('mnt'))
+
+function namespace(kind: 'pid' | 'mnt'): string {
   try {
-    return /\d+/.exec(readlinkSync('/proc/self/ns/pid'))?.[0] ?? 'pids'
+    return /\d+/.exec(readlinkSync(`/proc/self/ns/${kind}`))?.[0] ?? kind
   } catch {
-    return 'pids'
+    return kind
   }
-})
+}
 
 /** Whether the pids in /proc are those of this namespace: in a new one it may still show the old. */
 const seesProcesses = once(() => read('/proc/self/stat')?.startsWith(`${process.pid} `) ?? false)

@@ -28,6 +28,8 @@ export interface Config {
   /** The price list: the one that comes with Firn, or the user's own. */
   readonly pricesFile: string
   readonly logLevel: LogLevel
+  /** Where daemons answer for their health: `9464`, `127.0.0.1:9464`; '' is nowhere. */
+  readonly healthPort: string
 }
 
 const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error'] as const
@@ -71,6 +73,7 @@ const SETTINGS: { readonly [K in keyof Config]: Setting<K> } = {
   uploadMemoryBytes: { variable: 'FIRN_UPLOAD_MEMORY', parse: parseSize, byDefault: () => 512 * 2 ** 20 },
   pricesFile: { variable: 'FIRN_PRICES_FILE', parse: resolvedPath, byDefault: () => SHIPPED_PRICES },
   logLevel: { variable: 'FIRN_LOG_LEVEL', parse: oneOf(LOG_LEVELS), byDefault: () => 'info' },
+  healthPort: { variable: 'FIRN_HEALTH_PORT', parse: healthAddress, byDefault: () => '' },
 }
 
 const KEYS = Object.keys(SETTINGS) as (keyof Config)[]
@@ -215,6 +218,15 @@ function wholeNumber(least: number, most: number): (text: string) => number {
     }
     return number
   }
+}
+
+function healthAddress(text: string): string {
+  const address = text.trim()
+  const port = /^(?:(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):)?(\d{1,5})$/.exec(address)?.[1]
+  if (port === undefined || Number(port) > 65_535) {
+    throw new Error(`takes a port such as 9464, or an address and a port such as 127.0.0.1:9464, not ${JSON.stringify(text)}`)
+  }
+  return address
 }
 
 function oneOf<T extends string>(choices: readonly T[]): (text: string) => T {

@@ -3,29 +3,79 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { keepReconciling, reconcile } from '#libs/archive/reconcile.js'
 import { watchRetrievals } from '#libs/archive/watch-retrievals.js'
 import { startWorkers } from '#libs/archive/work.js'
+import type { BundleRow, Catalog } from '#libs/catalog/catalog.js'
 import { rawFromText } from '#libs/os/raw.js'
+import { jobId } from '#libs/queue/jobs.js'
 import type { CommandContext } from './command.js'
+import type { Metrics } from './health/metrics.js'
 import type { Runtime } from './runtime.js'
 
 type Context = Pick<CommandContext<unknown>, 'config' | 'log' | 'signal' | 'reporter'>
 
-export async function runWorkers(runtime: Runtime, { config, log, signal, reporter }: Context, graceMs: number): Promise<void> {
+/** So long after a bundle is stored it is asked whether its set is over: many are stored in that time. */
+const FINISH_MS = 1_000
+
+export async function runWorkers(
+  runtime: Runtime,
+  { config, log, signal, reporter }: Context,
+  { graceMs, metrics }: { graceMs: number; metrics: Metrics },
+): Promise<void> {
   const [catalog, queue, index] = await Promise.all([runtime.catalog(), runtime.queue(), runtime.index()])
   const parts = { ...runtime, catalog, queue, index, packer: runtime.packer() }
+  const unseen = new Set<string>()
+  // Who waits for a set finishes it; one that nobody waits for shall not stand unfinished until the next reconciling.
+  let finishing: NodeJS.Timeout | undefined
+  const finishSoon = () => {
+    finishing ??= setTimeout(() => {
+      finishing = undefined
+      catalog.finishSets(runtime.isGone).catch((error) => log.debug({ error: String(error) }, 'sets not finished'))
+    }, FINISH_MS)
+  }
   const workers = await startWorkers(parts, {
     concurrency: config.workers,
-    onStored: (bundle) =>
-      log.info({ set: bundle.setId, bundle: bundle.id, files: bundle.files, bytes: bundle.bytes }, 'bundle stored'),
-    onIndexed: (bundle) => log.debug({ bundle }, 'bundle indexed'),
-    onFailed: (bundle, error) => log.error({ bundle, error: String(error) }, 'bundle failed'),
-    onVaultTrouble: (error, bundle) => log.error({ bundle, error: String(error) }, 'the vault cannot be written'),
+    onBegun: (bundle) => {
+      metrics.bundleBegun(bundle)
+      log.info({ ...idsOf(bundle), attempt: bundle.attempt }, 'bundle begun')
+    },
+    onEnded: (bundle) => metrics.bundleEnded(bundle),
+    onStored: (bundle, problems) => {
+      metrics.bundleStored(bundle, problems)
+      finishSoon()
+      log.info({ ...idsOf(bundle), files: bundle.files, bytes: bundle.bytes, problems: problems.length }, 'bundle stored')
+    },
+    onIndexed: (bundle) => {
+      metrics.bundleIndexed()
+      log.debug({ bundle, job: jobId('index-bundle', { bundleId: bundle }) }, 'bundle indexed')
+    },
+    onIndexFailed: (bundle, error) =>
+      log.warn({ bundle, job: jobId('index-bundle', { bundleId: bundle }), error: String(error) }, 'bundle not indexed'),
+    onRetry: (bundle, error) => {
+      metrics.bundleFailed(false)
+      void namedIn(catalog, bundle).then((ids) => log.warn({ ...ids, error: String(error) }, 'attempt failed'))
+    },
+    onFailed: (bundle, error) => {
+      metrics.bundleFailed(true)
+      finishSoon()
+      void namedIn(catalog, bundle).then((ids) => log.error({ ...ids, error: String(error) }, 'bundle failed'))
+    },
+    onUnseen: (bundle, reason) => {
+      metrics.bundleUnseen()
+      // A set may have ten thousand bundles: it is said once for each set, and for each bundle only to who looks closely.
+      const first = !unseen.has(bundle.setId)
+      unseen.add(bundle.setId)
+      log[first ? 'warn' : 'debug']({ ...idsOf(bundle), reason }, 'left to a host that sees the tree')
+    },
+    onVaultTrouble: async (error, bundle) =>
+      log.error({ ...(await namedIn(catalog, bundle)), error: String(error) }, 'the vault cannot be written'),
   })
   const reconciler = keepReconciling(parts, (error) => log.warn({ error: String(error) }, 'reconciling failed'))
   await reconcile(parts, 0)
   reporter.note(`working, ${config.workers} bundles at a time; stop with ^C`)
   await untilAborted(signal)
+  log.info({ graceSeconds: graceMs / 1000 }, 'stopping: no new bundle is begun')
   await reconciler.stop()
   await workers.stop(graceMs)
+  clearTimeout(finishing)
 }
 
 /** New retrievals are seen this soon, however far away the next thaw is. */
@@ -34,7 +84,7 @@ const LOOK_MS = 2_000
 export async function runRetriever(
   runtime: Runtime,
   { config, log, signal, reporter }: Context,
-  { once }: { once: boolean },
+  { once, metrics }: { once: boolean; metrics?: Metrics },
 ): Promise<void> {
   const [catalog, index] = await Promise.all([runtime.catalog(), runtime.index()])
   const parts = { ...runtime, catalog, index }
@@ -48,12 +98,17 @@ export async function runRetriever(
       const round = await watchRetrievals(parts, {
         signal,
         restoreDir: rawFromText(config.restoreDir),
-        onDone: (retrieval) =>
+        onDone: (retrieval) => {
+          metrics?.retrievalDone(retrieval.filesRestored, retrieval.filesFailed)
           log.info(
             { retrieval: retrieval.id, restored: retrieval.filesRestored, failed: retrieval.filesFailed },
             'retrieval done',
-          ),
-        onItemFailed: (item, reason) => log.warn({ retrieval: item.retrievalId, bundle: item.bundle.id, reason }, 'item failed'),
+          )
+        },
+        onItemFailed: (item, reason) => {
+          metrics?.itemFailed()
+          log.warn({ retrieval: item.retrievalId, bundle: item.bundle.id, reason }, 'item failed')
+        },
         onTrouble: (retrieval, reason) => log.warn({ retrieval: retrieval.id, reason }, 'retrieval in trouble'),
       })
       const latest = Date.now() + config.checkSeconds * 1000
@@ -62,6 +117,19 @@ export async function runRetriever(
     if (once) return
     await sleep(Math.max(50, Math.min(LOOK_MS, nextLook - Date.now())), undefined, { signal }).catch(() => {})
   }
+}
+
+/** What a line of the log is about, whoever looks for it: the set, the bundle, or the job. */
+const idsOf = (bundle: Pick<BundleRow, 'id' | 'setId'>) => ({
+  set: bundle.setId,
+  bundle: bundle.id,
+  job: jobId('store-bundle', { bundleId: bundle.id }),
+})
+
+/** The same where only the bundle is known. */
+async function namedIn(catalog: Pick<Catalog, 'bundle'>, bundleId: string): Promise<Partial<ReturnType<typeof idsOf>>> {
+  const bundle = await catalog.bundle(bundleId).catch(() => undefined)
+  return bundle ? idsOf(bundle) : { bundle: bundleId, job: jobId('store-bundle', { bundleId }) }
 }
 
 const untilAborted = (signal: AbortSignal): Promise<void> =>

@@ -21,6 +21,10 @@ import { createReleasers } from './releasers.js'
 export interface Runtime extends AsyncDisposable {
   /** Commands do the work themselves: nobody else would. */
   readonly embedded: boolean
+  /** Nobody else could do it: what this machine does not see is not there. */
+  readonly alone: boolean
+  /** The name that this machine works under. */
+  readonly host: string
   readonly owner: string
   readonly isGone: (owner: string) => boolean
   readonly source: Source
@@ -59,6 +63,8 @@ export function openRuntime({ config, log, migrate }: RuntimeOptions): Runtime {
   })
   return {
     embedded,
+    alone: embedded,
+    host: config.host,
     owner: thisOwner(),
     isGone: isOwnerGone,
     source: openTreeSource(),

@@ -1,0 +1,136 @@
+/**
+ * Does this process see the trees that a crawler saw? Bundles name files by their paths, and on a host where nothing is mounted every
+ * one of them would be missing. So the crawler writes down what its roots, and the mount points below them, look like; a worker takes
+ * a bundle only where the same paths lead it to the same places. What cannot be known counts as not seen: a bundle that waits does no
+ * harm, a file that is called vanished does.
+ */
+import { lstatSync } from 'node:fs'
+import { decodePlan } from '#libs/bundle/plan.js'
+import type { SetRow } from '#libs/catalog/catalog.js'
+import { errnoOf } from '#libs/errors/errors.js'
+import { type MountPoint, mountPoints } from '#libs/os/mount-points.js'
+import { thisView } from '#libs/os/owner.js'
+import { markOf, nearestDev, type PlaceMark } from '#libs/os/place-mark.js'
+import { isWithin, jsonName, nameFromJson, parentOf, type Raw, rawToBytes, shown } from '#libs/os/raw.js'
+
+/** Of a tree with very many mounts below it (a system's root) the others are not looked at one by one. */
+const MOUNTS_AT_MOST = 200
+
+/**
+ * seen: the bundle may be packed. elsewhere: this host does not see what the crawler saw; others may. unmounted: it is the crawler's own
+ * view, and the file system is not there now.
+ */
+export type Sight =
+  | { readonly is: 'seen' }
+  | { readonly is: 'elsewhere'; readonly reason: string }
+  | { readonly is: 'unmounted'; readonly reason: string }
+
+/** What the roots look like from here, as JSON for the set's row. */
+export function marksOf(roots: readonly Raw[], mounts = mountPoints()): Record<string, unknown> {
+  const places = roots.map(placeOfRoot)
+  const below = mounts.filter(({ path }) => places.some((root) => path !== root && isWithin(path, root)))
+  const paths = [...new Set([...places, ...below.slice(0, MOUNTS_AT_MOST).map(({ path }) => path)])]
+  const marks = paths.flatMap((path) => markOf(path, mounts) ?? [])
+  return { view: thisView(), places: marks.map(toJson) }
+}
+
+/** Who looks. `host`: the name that it works under. `alone`: there is no other host, whatever this one is called now. */
+export interface Looker {
+  readonly host: string
+  readonly alone: boolean
+}
+
+/** `plan`: of the bundle; without one all places of the set are meant. */
+export function sightOf(set: Pick<SetRow, 'host' | 'marks'>, { host, alone }: Looker, plan?: Uint8Array): Sight {
+  const marks = set.marks && fromJson(set.marks)
+  if (marks === undefined || marks.places.length === 0) return { is: 'seen' } // nothing is known of it
+  const ownView = marks.view === thisView()
+  if (!alone && set.host !== host && machineOfView(marks.view) !== machineOfView(thisView())) {
+    return { is: 'elsewhere', reason: `the tree is of the host ${set.host}, and this one is called ${host} (FIRN_HOST)` }
+  }
+  const mounts = mountPoints()
+  for (const then of plan ? placesOf(plan, marks.places) : marks.places) {
+    const difference = differenceTo(then, mounts, ownView)
+    if (difference === undefined) continue
+    if (!ownView) return { is: 'elsewhere', reason: `${shown(then.path)} ${difference}` }
+    // The crawler's own view: what was removed or replaced on the same file system is the truth, and each file tells it.
+    if (nearestDev(then.path) !== then.dev) {
+      return { is: 'unmounted', reason: `the file system of ${shown(then.path)} is not mounted: it ${difference}` }
+    }
+  }
+  return { is: 'seen' }
+}
+
+const machineOfView = (view: string): string => view.split('/', 1)[0] as string
+
+/** A root that is no directory may be replaced by whoever saves it: its directory is the place. */
+function placeOfRoot(root: Raw): Raw {
+  try {
+    return lstatSync(rawToBytes(root)).isDirectory() ? root : parentOf(root)
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
+    return root
+  }
+}
+
+/** The places that the entries of a plan lie in. */
+function placesOf(plan: Uint8Array, places: readonly PlaceMark[]): readonly PlaceMark[] {
+  if (places.length === 1) return places
+  const deepestFirst = [...places].sort((a, b) => b.path.length - a.path.length)
+  const needed = new Set<PlaceMark>()
+  for (const { path } of decodePlan(plan)) {
+    const place = deepestFirst.find((one) => isWithin(path, one.path))
+    if (place) needed.add(place)
+  }
+  return [...needed]
+}
+
+/** What is not as the crawler saw it, as the rest of a sentence; undefined where it is the same place. */
+function differenceTo(then: PlaceMark, mounts: readonly MountPoint[], ownView: boolean): string | undefined {
+  const now = markOf(then.path, mounts)
+  if (now === undefined) return 'is not there'
+  if (now.ino !== then.ino) return `is another directory than the crawler saw (inode ${now.ino}, not ${then.ino})`
+  if (ownView && now.dev === then.dev) return undefined
+  if (now.fileSystem !== then.fileSystem) {
+    return `is on another kind of file system than the crawler saw (${now.fileSystem}, not ${then.fileSystem})`
+  }
+  if (now.bornNs !== undefined && then.bornNs !== undefined) {
+    return now.bornNs === then.bornNs ? undefined : 'is another directory than the crawler saw (made at another time)'
+  }
+  // Inodes of the tops of file systems are alike everywhere, and network file systems seldom say when they were made.
+  if (now.source !== then.source) return `is mounted from ${now.source || 'nowhere'}, and the crawler saw ${then.source}`
+  return undefined
+}
+
+const toJson = ({ path, ino, dev, bornNs, fileSystem, source }: PlaceMark): Record<string, unknown> => ({
+  ...jsonName('path', path),
+  ino: String(ino),
+  dev: String(dev),
+  ...(bornNs !== undefined && { born_ns: String(bornNs) }),
+  file_system: fileSystem,
+  source,
+})
+
+interface Marks {
+  readonly view: string
+  readonly places: readonly PlaceMark[]
+}
+
+function fromJson(json: Readonly<Record<string, unknown>>): Marks {
+  const places = json['places'] as readonly Record<string, string>[]
+  return {
+    view: String(json['view']),
+    places: places.flatMap((place) => {
+      const path = nameFromJson('path', place)
+      if (path === undefined) return []
+      return {
+        path,
+        ino: BigInt(place['ino'] ?? 0),
+        dev: BigInt(place['dev'] ?? 0),
+        ...(place['born_ns'] !== undefined && { bornNs: BigInt(place['born_ns']) }),
+        fileSystem: place['file_system'] ?? '',
+        source: place['source'] ?? '',
+      }
+    }),
+  }
+}
