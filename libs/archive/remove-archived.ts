@@ -3,13 +3,14 @@
  * a file is removed only if it is still the one that a stored bundle holds (never one marked changed), the bundle's tar and manifest
  * were verified again in this pass, and, of an inode with several names, every one of its names is among those found.
  */
-import { lstatSync, unlinkSync } from 'node:fs'
+import { unlinkSync } from 'node:fs'
 import { isFile, type PlannedEntry } from '#libs/bundle/entry.js'
 import { manifestKey, parseKey } from '#libs/bundle/key.js'
 import { decodeSidecar } from '#libs/bundle/sidecar.js'
 import type { Catalog } from '#libs/catalog/catalog.js'
 import { errnoOf, FirnError } from '#libs/errors/errors.js'
 import { type Raw, rawToBytes } from '#libs/os/raw.js'
+import { linkStat } from '#libs/os/stat.js'
 import type { Vault } from '#libs/vault/vault.js'
 import type { Source } from '#libs/walk/source.js'
 import { compare, groupsOf, type PlannedSet } from './crawl.js'
@@ -87,12 +88,12 @@ export async function removeArchived(
 function removeIfSame(entry: PlannedEntry, siblingsGone: boolean): string | undefined {
   const bytes = rawToBytes(entry.path)
   try {
-    const now = lstatSync(bytes, { bigint: true })
+    const now = linkStat(entry.path)
     const same =
       now.dev === entry.dev &&
       now.ino === entry.ino &&
       now.mtimeNs === entry.mtimeNs &&
-      (entry.type === 'symlink' || now.size === BigInt(entry.size)) &&
+      (entry.type === 'symlink' || now.size === entry.size) &&
       // Removing one name of an inode moves the ctime that the others share.
       (siblingsGone || now.ctimeNs === entry.ctimeNs)
     if (!same) return 'it changed meanwhile'

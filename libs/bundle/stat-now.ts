@@ -1,6 +1,7 @@
 /** What an entry is at this moment, as packing needs it. */
-import { type BigIntStats, fstatSync, lstatSync } from 'node:fs'
-import { type Raw, rawToBytes } from '#libs/os/raw.js'
+import { errnoOf } from '#libs/errors/errors.js'
+import type { Raw } from '#libs/os/raw.js'
+import { linkStat, openStat, type Stat } from '#libs/os/stat.js'
 import type { EntryStat } from './entry.js'
 
 export interface StatNow extends Omit<EntryStat, 'type'> {
@@ -10,7 +11,6 @@ export interface StatNow extends Omit<EntryStat, 'type'> {
   readonly sparse: boolean
 }
 
-const S_IFMT = 0o170000
 const S_IFREG = 0o100000
 const S_IFDIR = 0o040000
 const S_IFLNK = 0o120000
@@ -24,45 +24,35 @@ export const KINDS: Readonly<Record<StatNow['type'] | 'hardlink', string>> = {
   special: 'a special file',
 }
 
-const EXACTLY = { bigint: true } as const
-const EXACTLY_IF_THERE = { bigint: true, throwIfNoEntry: false } as const
-
 /** Undefined where there is nothing (any more). */
 export function lstatNow(path: Raw): StatNow | undefined {
-  const stat = lstatSync(rawToBytes(path), EXACTLY_IF_THERE)
-  return stat && from(stat)
+  try {
+    return from(linkStat(path))
+  } catch (error) {
+    const code = errnoOf(error)
+    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined
+    throw error
+  }
 }
 
-export const fstatNow = (fd: number): StatNow => from(fstatSync(fd, EXACTLY))
+export const fstatNow = (fd: number): StatNow => from(openStat(fd))
 
 /** Whether an open file is still as it was when reading it began. */
 export function isUnmoved(fd: number, before: StatNow): boolean {
-  const { size, mtimeNs, ctimeNs } = fstatSync(fd, EXACTLY)
-  return mtimeNs === before.mtimeNs && ctimeNs === before.ctimeNs && Number(size) === before.size
+  const { size, mtimeNs, ctimeNs } = openStat(fd)
+  return mtimeNs === before.mtimeNs && ctimeNs === before.ctimeNs && size === before.size
 }
 
 /** Smaller files may lie in their inode: that is no hole. */
 const SPARSE_FROM_BYTES = 65_536
-/** The unit of `st_blocks`, whatever the file system's own blocks are. */
+/** The unit of `blocks`, whatever the file system's own are. */
 const BLOCK_BYTES = 512
 
-function from(stat: BigIntStats): StatNow {
-  const mode = Number(stat.mode)
-  const kind = mode & S_IFMT
-  const type = kind === S_IFREG ? 'file' : kind === S_IFDIR ? 'directory' : kind === S_IFLNK ? 'symlink' : 'special'
-  const size = type === 'file' ? Number(stat.size) : 0
-  return {
-    type,
-    size,
-    mtimeNs: stat.mtimeNs,
-    ctimeNs: stat.ctimeNs,
-    atimeNs: stat.atimeNs,
-    dev: stat.dev,
-    ino: stat.ino,
-    nlink: Number(stat.nlink),
-    mode: mode & 0o7777,
-    uid: Number(stat.uid),
-    gid: Number(stat.gid),
-    sparse: size >= SPARSE_FROM_BYTES && Number(stat.blocks) * BLOCK_BYTES < size,
-  }
+/** Field by field: this is done twice for every file. */
+function from(stat: Stat): StatNow {
+  const { format, blocks, mtimeNs, ctimeNs, atimeNs, dev, ino, nlink, mode, uid, gid } = stat
+  const type = format === S_IFREG ? 'file' : format === S_IFDIR ? 'directory' : format === S_IFLNK ? 'symlink' : 'special'
+  const size = type === 'file' ? stat.size : 0
+  const sparse = size >= SPARSE_FROM_BYTES && blocks * BLOCK_BYTES < size
+  return { type, size, mtimeNs, ctimeNs, atimeNs, dev, ino, nlink, mode, uid, gid, sparse }
 }

@@ -26,6 +26,7 @@ interface Libc {
 const AT_FDCWD = -100
 const AT_SYMLINK_NOFOLLOW = 0x100
 const AT_NO_AUTOMOUNT = 0x800
+const AT_EMPTY_PATH = 0x1000
 const STATX_BASIC_STATS = 0x7ff
 const PATH_MAX = 4096
 const SEEK_DATA = 3
@@ -183,6 +184,15 @@ export function statx(path: Raw, answer: Buffer): boolean {
   if (c?.statx === undefined || path.length >= PATH_MAX || path.includes('\0')) return false
   pathBytes[pathBytes.write(path, 'latin1')] = 0
   return c.statx(AT_FDCWD, pathBytes, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_BASIC_STATS, answer) === 0
+}
+
+const EMPTY_PATH = Buffer.from([0])
+
+/** The same of an open file. */
+export function statxOpen(fd: number, answer: Buffer): boolean {
+  const c = libc()
+  if (c?.statx === undefined) return false
+  return c.statx(fd, EMPTY_PATH, AT_EMPTY_PATH, STATX_BASIC_STATS, answer) === 0
 }
 
 /** An exclusive lock on a file (made where it is not there), waited for; the kernel frees it when the process ends. */

@@ -2,9 +2,9 @@
 import { statSync } from 'node:fs'
 import type { PlannedEntry, Problem } from '#libs/bundle/entry.js'
 import { errnoOf } from '#libs/errors/errors.js'
-import { linkStat } from '#libs/os/link-stat.js'
 import { listNames, type Names } from '#libs/os/list-names.js'
 import { joinRaw, parentOf, type Raw, rawToBytes } from '#libs/os/raw.js'
+import { linkStat } from '#libs/os/stat.js'
 import type { WalkPage, WalkRequest } from '../source.js'
 import { compileFilters } from './filters.js'
 

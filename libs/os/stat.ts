@@ -1,17 +1,19 @@
 /**
- * What lstat says of an entry. Asked of the system directly where that can be: Node's own makes four dates and a class of every answer,
+ * What lstat says of an entry, or fstat of an open file. Asked of the system directly where that can be: Node's own makes four dates and a class of every answer,
  * which takes longer than the system does (0.48 s for 100,000 entries, this 0.28), and takes inode numbers for signed.
  */
-import { type BigIntStats, lstatSync } from 'node:fs'
-import { statx } from './libc.js'
+import { type BigIntStats, fstatSync, lstatSync } from 'node:fs'
+import { statx, statxOpen } from './libc.js'
 import { type Raw, rawToBytes } from './raw.js'
 
-export interface LinkStat {
+export interface Stat {
   /** `S_IFMT` of <sys/stat.h>: 0o100000 for a regular file ... */
   readonly format: number
   /** Permission bits with setuid, setgid and sticky. */
   readonly mode: number
   readonly size: number
+  /** Of 512 bytes each, on the disk. */
+  readonly blocks: number
   /** Nanoseconds since 1970, also negative. */
   readonly mtimeNs: bigint
   readonly ctimeNs: bigint
@@ -37,6 +39,7 @@ const GID = 0x18
 const MODE = 0x1c
 const INO = 0x20
 const SIZE = 0x28
+const BLOCKS = 0x30
 const ATIME = 0x40
 const CTIME = 0x60
 const MTIME = 0x70
@@ -46,15 +49,24 @@ const DEV_MINOR = 0x8c
 const S_IFMT = 0o170000
 const PERMISSIONS = 0o7777
 
-/** Throws what `lstatSync` throws. */
-export function linkStat(path: Raw): LinkStat {
+/** Of the entry itself, no symlink followed. Throws what `lstatSync` throws. */
+export function linkStat(path: Raw): Stat {
   // Where the call is missing or forbidden (old sandboxes) Node knows another; where the entry cannot be looked at, it says why.
-  if (!statx(path, answer)) return fromNode(lstatSync(rawToBytes(path), { bigint: true }))
+  return statx(path, answer) ? fromAnswer() : fromNode(lstatSync(rawToBytes(path), { bigint: true }))
+}
+
+/** Of an open file. Throws what `fstatSync` throws. */
+export function openStat(fd: number): Stat {
+  return statxOpen(fd, answer) ? fromAnswer() : fromNode(fstatSync(fd, { bigint: true }))
+}
+
+function fromAnswer(): Stat {
   const mode = half[MODE >> 1]!
   return {
     format: mode & S_IFMT,
     mode: mode & PERMISSIONS,
     size: Number(unsigned[SIZE >> 3]),
+    blocks: Number(unsigned[BLOCKS >> 3]),
     mtimeNs: timeAt(MTIME),
     ctimeNs: timeAt(CTIME),
     atimeNs: timeAt(ATIME),
@@ -84,10 +96,11 @@ function deviceOf(major: number, minor: number): bigint {
 }
 
 /** Node takes inode numbers for signed; file systems that make them by hashing (mergerfs, overlayfs, CIFS) use all 64 bits. */
-const fromNode = (stat: BigIntStats): LinkStat => ({
+const fromNode = (stat: BigIntStats): Stat => ({
   format: Number(stat.mode) & S_IFMT,
   mode: Number(stat.mode) & PERMISSIONS,
   size: Number(stat.size),
+  blocks: Number(stat.blocks),
   mtimeNs: stat.mtimeNs,
   ctimeNs: stat.ctimeNs,
   atimeNs: stat.atimeNs,

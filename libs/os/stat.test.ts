@@ -1,11 +1,21 @@
 /** A look at an entry says what lstat says, whichever way it is taken. */
 import { spawnSync } from 'node:child_process'
-import { linkSync, lstatSync, mkdirSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  symlinkSync,
+  truncateSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { describe, expect, test } from '@jest/globals'
 import { libcNotice, setTimes } from './libc.js'
-import { linkStat } from './link-stat.js'
 import { type Raw, rawFromText, rawToBytes } from './raw.js'
 import { scratchDirectory } from './scratch-directory.js'
+import { linkStat, openStat } from './stat.js'
 import { runScript, WITHOUT_KOFFI } from './test-process.js'
 
 const directory = rawFromText(scratchDirectory())
@@ -18,6 +28,7 @@ function expected(path: Raw) {
     format: Number(stat.mode) & 0o170000,
     mode: Number(stat.mode) & 0o7777,
     size: Number(stat.size),
+    blocks: Number(stat.blocks),
     mtimeNs: stat.mtimeNs,
     ctimeNs: stat.ctimeNs,
     atimeNs: stat.atimeNs,
@@ -45,6 +56,26 @@ test('an entry of every kind is seen as Node sees it', () => {
     expect(seen).toEqual(other)
     if (path.startsWith(directory)) expect([atimeNs, mtimeNs, ctimeNs]).toEqual([a, m, c])
   }
+})
+
+test('an open file is seen as it is, also when its name is gone or another file has it', () => {
+  const path = at('open')
+  writeFileSync(rawToBytes(path), 'content')
+  const before = linkStat(path)
+  const fd = openSync(rawToBytes(path), 'r')
+  try {
+    expect(openStat(fd)).toEqual(before)
+    unlinkSync(rawToBytes(path))
+    writeFileSync(rawToBytes(path), 'another')
+    const { nlink, ctimeNs, ...rest } = openStat(fd)
+    const { nlink: _, ctimeNs: __, ...same } = before
+    expect(nlink).toBe(0)
+    expect(ctimeNs).toBeGreaterThanOrEqual(before.ctimeNs)
+    expect(rest).toEqual(same)
+  } finally {
+    closeSync(fd)
+  }
+  expect(() => openStat(fd)).toThrow(expect.objectContaining({ code: 'EBADF' }))
 })
 
 const testPrecise = libcNotice() === undefined ? test : test.skip
@@ -80,7 +111,7 @@ test('where koffi does not load it says the same', () => {
   const script = `
     const look = (path) => Object.fromEntries(Object.entries(os.linkStat(path)).map(([key, value]) => [key, String(value)]))
     say([look(${JSON.stringify(at('caf\xe9'))}), look(${JSON.stringify(directory)})])`
-  const imports = { os: new URL('./link-stat.js', import.meta.url).href }
+  const imports = { os: new URL('./stat.js', import.meta.url).href }
   const plain = runScript(imports, script, { before: WITHOUT_KOFFI })
   expect(plain).toEqual(runScript(imports, script))
   expect(plain).toMatchObject([{ size: '4' }, {}])
