@@ -14,6 +14,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Clock, virtualClock } from './clock.js'
+import { openControl } from './control.js'
 import { type Faults, faultPlayer } from './faults.js'
 import { type Link, type LinkOptions, openLink } from './link.js'
 import { type Requests, requestBook } from './requests.js'
@@ -64,7 +65,8 @@ export async function startCloud(options: CloudOptions = {}): Promise<Cloud> {
   const link = openLink(options)
   const buckets = new Map((options.buckets ?? []).map((name) => [name, newBucket(name, region, clock.now())]))
   const services = [openS3({ clock, book, directory, buckets, options })]
-  const server = await listen({ clock, faults, book, link, services, find: (id) => known.get(id) }, port)
+  const control = openControl({ clock, faults, requests: book, link })
+  const server = await listen({ clock, faults, book, link, services, control, find: (id) => known.get(id) }, port)
   return {
     url: server.url,
     region,

@@ -16,6 +16,7 @@ import type { AddressInfo } from 'node:net'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import type { Clock } from './clock.js'
+import { CONTROL_PLACE, type Control } from './control.js'
 import type { FaultKind, FaultPlayer } from './faults.js'
 import type { Link } from './link.js'
 import { openPayload } from './payload.js'
@@ -30,6 +31,8 @@ export interface World {
   readonly book: RequestBook
   readonly link: Link
   readonly services: readonly Service[]
+  /** What is for the emulator itself. */
+  readonly control: Control
   find(accessKeyId: string): Credentials | undefined
 }
 
@@ -69,6 +72,7 @@ const isGone = (error: unknown): boolean =>
 
 async function serve(world: World, incoming: IncomingMessage, response: ServerResponse, id: string): Promise<void> {
   const call = callOf(incoming, id)
+  if (await controlled(world, call, incoming, response)) return
   const service = world.services.find((one) => one.claims(call))!
   let operation = 'Unknown'
   let target = ''
@@ -107,6 +111,15 @@ async function serve(world: World, incoming: IncomingMessage, response: ServerRe
   else await send(world, call, response, answer, fault)
 }
 
+async function controlled(world: World, call: Call, incoming: IncomingMessage, response: ServerResponse): Promise<boolean> {
+  if (!call.path.startsWith(CONTROL_PLACE)) return false
+  const chunks: Buffer[] = []
+  for await (const chunk of incoming) chunks.push(chunk as Buffer)
+  const answer = world.control(call.method, call.path, Buffer.concat(chunks).toString())
+  response.writeHead(answer.status, { 'content-type': 'application/json' }).end(answer.body)
+  return true
+}
+
 function callOf(incoming: IncomingMessage, id: string): Call {
   const [path, query = ''] = split(incoming.url ?? '/', '?')
   const headers = Object.fromEntries(
@@ -128,7 +141,13 @@ function split(text: string, by: string): [string, string?] {
   return at < 0 ? [text] : [text.slice(0, at), text.slice(at + 1)]
 }
 
-const decode = (text: string): string => decodeURIComponent(text.replaceAll('+', '%20'))
+function decode(text: string): string {
+  try {
+    return decodeURIComponent(text.replaceAll('+', '%20'))
+  } catch {
+    return text
+  }
+}
 
 function refusalFor(fault: FaultKind): Refusal | undefined {
   switch (fault) {

@@ -34,7 +34,7 @@ export function algorithmNamed(name: string): Algorithm {
 
 /** The algorithm that a request's headers, or the trailers that they announce, name. */
 export function announcedAlgorithm(header: Header): Algorithm | undefined {
-  const trailers = (header('x-amz-trailer') ?? '').toLowerCase()
+  const trailers = (header('x-amz-trailer') ?? '').toLowerCase().split(/\s*,\s*/)
   const found = ALGORITHMS.filter((one) => header(headerOf(one)) !== undefined || trailers.includes(headerOf(one)))
   if (found.length > 1)
     throw new Refusal(

@@ -4,6 +4,7 @@ import type { Answer } from '../service.js'
 import { document, type Node } from '../xml.js'
 import { bucketOf, numberOf, type S3Request } from './request.js'
 import { currentRestore } from './restore.js'
+import { byUtf8 } from './sorted-keys.js'
 import type { StoredObject } from './store.js'
 
 export async function listObjectsV2(request: S3Request): Promise<Answer> {
@@ -21,17 +22,15 @@ export async function listObjectsV2(request: S3Request): Promise<Answer> {
   const withRestore = optional.includes('RestoreStatus')
   const now = s3.clock.now()
 
-  const after = token === undefined ? startAfter : readToken(token)
+  const after =
+    token === undefined ? (startAfter === undefined ? undefined : { last: startAfter, group: false }) : readToken(token)
   const rows: Node[] = []
   const common = new Set<string>()
-  let last: string | undefined
+  let end: Place | undefined
   let truncated = false
-  for (const key of limit === 0 ? [] : bucket.keys.from(after !== undefined && after > prefix ? after : prefix)) {
-    if (
-      after !== undefined &&
-      (key === after || (common.size === 0 && delimiter && after.endsWith(delimiter) && key.startsWith(after)))
-    )
-      continue
+  const start = after !== undefined && byUtf8(after.last, prefix) > 0 ? after.last : prefix
+  for (const key of limit === 0 ? [] : bucket.keys.from(start)) {
+    if (after !== undefined && (after.group ? key.startsWith(after.last) : key === after.last)) continue
     if (!key.startsWith(prefix)) break
     const cut = delimiter === '' ? -1 : key.indexOf(delimiter, prefix.length)
     const group = cut < 0 ? undefined : key.slice(0, cut + delimiter.length)
@@ -42,10 +41,10 @@ export async function listObjectsV2(request: S3Request): Promise<Answer> {
     }
     if (group !== undefined) {
       common.add(group)
-      last = group
+      end = { last: group, group: true }
     } else {
       rows.push(['Contents', contents(bucket.objects.get(key)!)])
-      last = key
+      end = { last: key, group: false }
     }
   }
   return {
@@ -56,7 +55,7 @@ export async function listObjectsV2(request: S3Request): Promise<Answer> {
       ['Delimiter', delimiter === '' ? undefined : written(delimiter)],
       ['StartAfter', startAfter === undefined ? undefined : written(startAfter)],
       ['ContinuationToken', token],
-      ['NextContinuationToken', truncated && last !== undefined ? makeToken(last) : undefined],
+      ['NextContinuationToken', truncated && end ? makeToken(end) : undefined],
       ['KeyCount', rows.length + common.size],
       ['MaxKeys', limit],
       ['EncodingType', query.get('encoding-type')],
@@ -93,11 +92,17 @@ export function keyWriter(encoding: string | undefined): (key: string) => string
   return (key) => encodeURIComponent(key).replace(/%2F/g, '/').replace(/%20/g, '+')
 }
 
-/** Nobody but the emulator reads a token: it says where the page ended. */
-const makeToken = (last: string): string => Buffer.from(`1${last}`).toString('base64')
+/** Where a page ended: with a key, or with a group of keys behind one common prefix. */
+interface Place {
+  readonly last: string
+  readonly group: boolean
+}
 
-function readToken(token: string): string {
+/** Nobody but the emulator reads a token. */
+const makeToken = ({ last, group }: Place): string => Buffer.from(`${group ? 'g' : 'k'}${last}`).toString('base64')
+
+function readToken(token: string): Place {
   const text = Buffer.from(token, 'base64').toString()
-  if (!text.startsWith('1')) throw new Refusal(400, 'InvalidArgument', 'The continuation token provided is incorrect')
-  return text.slice(1)
+  if (!/^[gk]/.test(text)) throw new Refusal(400, 'InvalidArgument', 'The continuation token provided is incorrect')
+  return { last: text.slice(1), group: text.startsWith('g') }
 }

@@ -21,7 +21,7 @@ export async function putObject(request: S3Request): Promise<Answer> {
   if (call.headers['x-amz-copy-source'] !== undefined)
     throw new Refusal(501, 'NotImplemented', 'This emulator does not copy objects.')
   checkCondition(bucket, key, call)
-  const { blob, etag, algorithm, value } = await receive(request, 'CRC64NVME')
+  const { blob, etag, algorithm, value } = await receive(request, s3.options.light ? undefined : 'CRC64NVME')
   try {
     checkCondition(bucket, key, call) // somebody may have been faster
   } catch (error) {
@@ -43,7 +43,7 @@ export async function putObject(request: S3Request): Promise<Answer> {
   return { status: 200, headers: { etag: `"${etag}"`, ...(checksum && checksumHeaders(checksum)) } }
 }
 
-/** Takes in bytes and judges them by everything that the request says of them. */
+/** Takes in bytes and judges them by everything that the request says of them. `otherwise`: summed so where it names no checksum. */
 export async function receive(
   { payload, s3 }: S3Request,
   otherwise: Algorithm | undefined,
@@ -53,7 +53,7 @@ export async function receive(
   if (payload.announced > MAX_SEND_BYTES)
     throw new Refusal(400, 'EntityTooLarge', 'Your proposed upload exceeds the maximum allowed size')
   const { light } = s3.options
-  const algorithm = announcedAlgorithm(payload.header) ?? (light ? undefined : otherwise)
+  const algorithm = announcedAlgorithm(payload.header) ?? otherwise
   const wantsMd5 = !light || payload.header('content-md5') !== undefined
   const digester = openDigester([...(wantsMd5 ? (['MD5'] as const) : []), ...(algorithm ? [algorithm] : [])])
   const blob = await keepBlob(s3.directory, payload.chunks(), digester.update)

@@ -85,22 +85,21 @@ export async function uploadPart(request: S3Request): Promise<Answer> {
   }
   const given = announcedAlgorithm(payload.header)
   const computes = upload.type === 'FULL_OBJECT' // a composed sum needs what the caller says of each part
-  if (upload.algorithm && given !== upload.algorithm && !(given === undefined && computes)) {
-    const [expected, actual] = [upload.algorithm.toLowerCase(), given?.toLowerCase() ?? 'null']
+  if (given !== upload.algorithm && !(given === undefined && computes)) {
+    const [expected, actual] = [upload.algorithm?.toLowerCase() ?? 'null', given?.toLowerCase() ?? 'null']
     throw new Refusal(
       400,
       'InvalidRequest',
       `Checksum Type mismatch occurred, expected checksum Type: ${expected}, actual checksum Type: ${actual}`,
     )
   }
-  const { blob, etag, algorithm, value } = await receive(request, upload.algorithm ?? 'CRC64NVME')
+  const { blob, etag, value } = await receive(request, upload.algorithm ?? (s3.options.light ? undefined : 'CRC64NVME'))
   if (bucket.uploads.get(upload.id) !== upload) {
     await dropBlobs([blob])
     throw noSuchUpload()
   }
   const before = upload.parts.get(number)
-  const kept = algorithm === (upload.algorithm ?? 'CRC64NVME') ? value : undefined
-  upload.parts.set(number, { number, blob, etag, modifiedAt: s3.clock.now(), checksum: kept })
+  upload.parts.set(number, { number, blob, etag, modifiedAt: s3.clock.now(), checksum: value })
   if (before) await dropBlobs([before.blob])
   return { status: 200, headers: { etag: `"${etag}"`, ...(given && value && { [headerOf(given)]: value }) } }
 }
