@@ -16,6 +16,7 @@ describe('exit codes', () => {
     damaged: 1,
     database: 1,
     'database-newer': 2,
+    'search-away': 75,
     'lease-lost': 1,
     'target-refused': 2,
     'nothing-matched': 4,

@@ -34,6 +34,8 @@ const EXIT_OF = {
   database: EXIT.failed,
   /** The database was made by a newer Firn. */
   'database-newer': EXIT.usage,
+  /** The search index does not answer, or is not there. It is a cache: finding goes on without it, and what waits for it comes later. */
+  'search-away': EXIT.tryAgain,
   /** The lease was lost to another attempt: this one must change nothing any more. */
   'lease-lost': EXIT.failed,
   /** A restore target cannot be trusted or written. */

@@ -9,7 +9,17 @@ const openPostgres: Opener = async (url) => {
   return openPostgresIndex({ url })
 }
 
-const SCHEMES: Record<string, Opener> = { postgres: openPostgres, postgresql: openPostgres }
+const openElasticsearch: Opener = async (url) => {
+  const { openElasticsearchIndex } = await import('./elasticsearch/elasticsearch-index.js')
+  return openElasticsearchIndex(url)
+}
+
+const SCHEMES: Record<string, Opener> = {
+  postgres: openPostgres,
+  postgresql: openPostgres,
+  http: openElasticsearch,
+  https: openElasticsearch,
+}
 
 export async function openSearchIndex(url: string): Promise<SearchIndex> {
   const scheme = /^([a-z][a-z0-9+.-]*):/.exec(url)?.[1]

@@ -6,8 +6,8 @@ import type pg from 'pg'
 import { type CopyStreamQuery, from as copyFrom } from 'pg-copy-streams'
 import type { Run } from './run.js'
 
-export async function copyRuns(client: pg.PoolClient, runs: readonly Run[]): Promise<void> {
-  const stream: CopyStreamQuery = client.query(copyFrom('COPY firn_search.run (id, set_id, w, files) FROM STDIN (FORMAT binary)'))
+export async function copyRuns(client: pg.PoolClient, table: string, runs: readonly Run[]): Promise<void> {
+  const stream: CopyStreamQuery = client.query(copyFrom(`COPY ${table} (id, set_id, w, files) FROM STDIN (FORMAT binary)`))
   await new Promise<void>((resolve, reject) => {
     stream.once('error', reject).once('finish', resolve)
     // One message: a bundle's runs are some 100 kB, and messages cost more than copying does.

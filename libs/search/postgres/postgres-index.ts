@@ -2,13 +2,13 @@
  * The search index in Postgres: runs of neighbouring files under a GIN index of word hashes, and every hit compared with its text.
  * `run.ts` says what is stored, `find-runs.ts` how it is searched, `schema.ts` where.
  */
-import type { IndexedBundle, SearchIndex } from '../search-index.js'
+import type { IndexedBundle, IndexWriter, SearchIndex } from '../search-index.js'
 import { copyRuns } from './copy-runs.js'
 import { findRuns } from './find-runs.js'
 import { openPool } from './pool.js'
 import { recheckFor } from './recheck.js'
 import { bundleOf, firstRunOf, runsOf } from './run.js'
-import { makeTables } from './schema.js'
+import { makeNextRuns, makeTables, replaceRuns } from './schema.js'
 import { askSets, putSet } from './sets.js'
 
 export interface PostgresIndexOptions {
@@ -31,27 +31,32 @@ export async function openPostgresIndex({ url, poolSize = 4 }: PostgresIndexOpti
     throw error
   }
 
-  async function addBundles(bundles: readonly IndexedBundle[], signal: AbortSignal | undefined): Promise<void> {
+  async function addBundles(table: string, bundles: readonly IndexedBundle[], signal: AbortSignal | undefined): Promise<void> {
     signal?.throwIfAborted()
     const runs = bundles.flatMap(runsOf)
     const firsts = bundles.map(({ number }) => firstRunOf(number))
     await pool.transaction(async (client) => {
-      await client.query(FORGET, [firsts, bundles.map(({ number }) => firstRunOf(number + 1n))])
-      await copyRuns(client, runs)
+      await client.query(forgetFrom(table), [firsts, bundles.map(({ number }) => firstRunOf(number + 1n))])
+      await copyRuns(client, table, runs)
       signal?.throwIfAborted()
     })
   }
 
-  return {
+  /** The sets are not among what a rebuild replaces: each is one row, written again by its own id. */
+  const writer = (table: string): IndexWriter => ({
     async putSet(set, { signal } = {}) {
       signal?.throwIfAborted()
       await putSet(pool, set)
     },
-    addBundle: (bundle, { signal } = {}) => addBundles([bundle], signal),
-    addBundles: (bundles, { signal } = {}) => addBundles(bundles, signal),
+    addBundle: (bundle, { signal } = {}) => addBundles(table, [bundle], signal),
+    addBundles: (bundles, { signal } = {}) => addBundles(table, bundles, signal),
+  })
+
+  return {
+    ...writer(RUNS),
     async removeBundles(numbers, { signal } = {}) {
       signal?.throwIfAborted()
-      await pool.texts(FORGET, [numbers.map(firstRunOf), numbers.map((number) => firstRunOf(number + 1n))])
+      await pool.texts(forgetFrom(RUNS), [numbers.map(firstRunOf), numbers.map((number) => firstRunOf(number + 1n))])
     },
     async *search(query, options = {}) {
       options.signal?.throwIfAborted()
@@ -76,6 +81,27 @@ export async function openPostgresIndex({ url, poolSize = 4 }: PostgresIndexOpti
         }
       }
     },
+    async rebuild(fill, { signal } = {}) {
+      signal?.throwIfAborted()
+      const next = await makeNextRuns(pool)
+      try {
+        await fill(writer(next))
+        signal?.throwIfAborted()
+        await replaceRuns(pool, next)
+      } catch (error) {
+        await pool.texts(`DROP TABLE IF EXISTS ${next}`).catch(() => {}) // else the next rebuild does
+        throw error
+      }
+    },
+    async lacking(numbers, { signal } = {}) {
+      signal?.throwIfAborted()
+      const rows = await pool.texts(
+        `SELECT number FROM unnest($1::int8[], $2::int8[], $3::int8[]) AS bundle (number, first, after)
+         WHERE NOT EXISTS (SELECT FROM firn_search.run WHERE run.id >= bundle.first AND run.id < bundle.after)`,
+        [numbers, numbers.map(firstRunOf), numbers.map((number) => firstRunOf(number + 1n))],
+      )
+      return rows.map(([number]) => BigInt(number as string))
+    },
     async clear({ signal } = {}) {
       signal?.throwIfAborted()
       await pool.texts('TRUNCATE firn_search.run, firn_search."set"')
@@ -88,6 +114,8 @@ export async function openPostgresIndex({ url, poolSize = 4 }: PostgresIndexOpti
   }
 }
 
-const FORGET = `
-  DELETE FROM firn_search.run USING unnest($1::int8[], $2::int8[]) AS bundle (first, after)
+const RUNS = 'firn_search.run'
+
+const forgetFrom = (table: string): string => `
+  DELETE FROM ${table} AS run USING unnest($1::int8[], $2::int8[]) AS bundle (first, after)
   WHERE run.id >= bundle.first AND run.id < bundle.after`

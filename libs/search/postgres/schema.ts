@@ -2,6 +2,7 @@
  * The tables of the Postgres index. They are not Prisma's, and no migration knows them: the index is a cache beside the catalog, in a
  * schema of its own, that may be dropped at any time and lie in another database than the catalog. So it makes its tables itself.
  */
+import { randomBytes } from 'node:crypto'
 import { FirnError } from '#libs/errors/errors.js'
 import type { Pool } from './pool.js'
 
@@ -9,6 +10,22 @@ import type { Pool } from './pool.js'
 const VERSION = 1
 
 /** `id` orders the runs by bundle; see `run.ts`. */
+const runTable = (name: string): string => `
+  CREATE TABLE IF NOT EXISTS firn_search.${name} (
+    id int8 CONSTRAINT ${name}_pkey PRIMARY KEY,
+    set_id text NOT NULL,
+    w int4[] NOT NULL,
+    files text NOT NULL
+  );
+  -- Hashes do not compress. Nothing but the index reads them.
+  ALTER TABLE firn_search.${name} ALTER w SET STORAGE EXTERNAL;
+  -- Without statistics every word counts as rare, which is the plan that is never bad; and they would take ANALYZE seconds.
+  ALTER TABLE firn_search.${name} ALTER w SET STATISTICS 0;
+  ALTER TABLE firn_search.${name} ALTER files SET STATISTICS 0;
+  CREATE INDEX IF NOT EXISTS ${name}_w ON firn_search.${name} USING gin (w);
+  CREATE INDEX IF NOT EXISTS ${name}_set ON firn_search.${name} (set_id);
+`
+
 const TABLES = `
   CREATE SCHEMA IF NOT EXISTS firn_search;
 
@@ -23,19 +40,7 @@ const TABLES = `
   );
   CREATE INDEX IF NOT EXISTS set_w ON firn_search."set" USING gin (w);
 
-  CREATE TABLE IF NOT EXISTS firn_search.run (
-    id int8 PRIMARY KEY,
-    set_id text NOT NULL,
-    w int4[] NOT NULL,
-    files text NOT NULL
-  );
-  -- Hashes do not compress. Nothing but the index reads them.
-  ALTER TABLE firn_search.run ALTER w SET STORAGE EXTERNAL;
-  -- Without statistics every word counts as rare, which is the plan that is never bad; and they would take ANALYZE seconds.
-  ALTER TABLE firn_search.run ALTER w SET STATISTICS 0;
-  ALTER TABLE firn_search.run ALTER files SET STATISTICS 0;
-  CREATE INDEX IF NOT EXISTS run_w ON firn_search.run USING gin (w);
-  CREATE INDEX IF NOT EXISTS run_set ON firn_search.run (set_id);
+  ${runTable('run')}
 `
 
 export async function makeTables(pool: Pool): Promise<void> {
@@ -47,6 +52,28 @@ export async function makeTables(pool: Pool): Promise<void> {
     await client.query('INSERT INTO firn_search.version SELECT $1 WHERE NOT EXISTS (SELECT FROM firn_search.version)', [VERSION])
   })
   if (!(await isMade(pool))) throw new FirnError('database', 'The search index could not be made in Postgres.')
+}
+
+const NEXT = 'run_next_'
+
+/** A second table of runs, of this rebuild alone. What an earlier one left is swept away: if it lives, it finds that out at its next write. */
+export async function makeNextRuns(pool: Pool): Promise<string> {
+  const left = await pool.texts(`SELECT relname FROM pg_class WHERE relnamespace = 'firn_search'::regnamespace
+    AND relkind = 'r' AND starts_with(relname, '${NEXT}')`)
+  for (const [name] of left) await pool.texts(`DROP TABLE IF EXISTS firn_search.${name}`)
+  const name = `${NEXT}${randomBytes(6).toString('hex')}`
+  await pool.transaction((client) => client.query(runTable(name)))
+  return `firn_search.${name}`
+}
+
+/** Waits for the writers that are under way, and those that come meanwhile find the new table. */
+export async function replaceRuns(pool: Pool, table: string): Promise<void> {
+  const name = table.slice('firn_search.'.length)
+  await pool.transaction(async (client) => {
+    await client.query('DROP TABLE firn_search.run')
+    await client.query(`ALTER TABLE ${table} RENAME TO run`)
+    for (const kind of ['pkey', 'w', 'set']) await client.query(`ALTER INDEX firn_search.${name}_${kind} RENAME TO run_${kind}`)
+  })
 }
 
 async function isMade(pool: Pool): Promise<boolean> {
