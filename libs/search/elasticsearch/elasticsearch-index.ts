@@ -84,20 +84,17 @@ export function openElasticsearchIndex(url: string): SearchIndex {
   }
 
   async function askSets(query: Query, signal: Signal): Promise<SetAnswers> {
-    const phrases = [...query.all.map((phrase, i) => inSet(phrase, `all${i}`)), ...query.none.map((phrase) => inSet(phrase, 'none'))]
-    const have: string[][] = query.all.map(() => [])
-    const excluded: string[] = []
-    const condition = { bool: { should: phrases, minimum_should_match: 1 } }
+    // By its place among all of them, for of two conditions with one name only one is told.
+    const phrases = [...query.all, ...query.none]
+    const having = phrases.map((): string[] => [])
+    const condition = { bool: { should: phrases.map((phrase, i) => inSet(phrase, String(i))), minimum_should_match: 1 } }
     for await (const hits of keys(names.sets, condition, [{ id: 'asc' }], signal)) {
-      for (const { sort, matched_queries: matched } of hits) {
-        const id = String(sort?.[0])
-        for (const name of Array.isArray(matched) ? matched : Object.keys(matched ?? {})) {
-          if (name === 'none') excluded.push(id)
-          else have[Number(name.slice('all'.length))]?.push(id)
-        }
+      for (const { sort, matched_queries: matched = [] } of hits) {
+        for (const name of Array.isArray(matched) ? matched : Object.keys(matched)) having[Number(name)]?.push(String(sort?.[0]))
       }
     }
-    return { have, excluded: [...new Set(excluded)] }
+    const have = having.slice(0, query.all.length)
+    return { have, excluded: [...new Set(having.slice(query.all.length).flat())] }
   }
 
   async function add(alias: string, bundles: readonly IndexedBundle[], signal: Signal): Promise<void> {
