@@ -242,6 +242,65 @@ export function describeSearchIndex(name: string, makePlace: () => Promise<Index
         await index.removeBundles([99_999n])
       })
 
+      test('tells which bundles it lacks', async () => {
+        const numbers = bundles.map(({ number }) => number)
+        expect(await index.lacking(numbers)).toEqual([])
+        expect(await index.lacking([])).toEqual([])
+        await index.removeBundles(numbers.slice(0, 2))
+        expect((await index.lacking([999_999n, ...numbers])).sort()).toEqual([...numbers.slice(0, 2), 999_999n].sort())
+        await index.addBundles(bundles.slice(0, 2))
+        expect(await index.lacking(numbers)).toEqual([])
+      })
+
+      test('is searched as it was until a rebuild is over, and then as that filled it', async () => {
+        const some = bundles.slice(2, 7)
+        await index.rebuild(async (next) => {
+          for (const set of sets) await next.putSet(set)
+          await next.addBundle(some[0] as IndexedBundle)
+          await next.addBundles(some.slice(1))
+          await expectAll(bundles)
+        })
+        await expectAll(some)
+        await index.addBundles(bundles)
+        await expectAll(bundles)
+      })
+
+      test('keeps what it had where a rebuild fails', async () => {
+        const failing = index.rebuild(async (next) => {
+          await next.addBundle(bundles[0] as IndexedBundle)
+          throw new RangeError('no more')
+        })
+        await expect(failing).rejects.toThrow('no more')
+        await expectAll(bundles)
+      })
+
+      test('lacks, after a rebuild, at most what others added meanwhile', async () => {
+        const other = await place.open()
+        const orphan = { number: 66_666n, setId: 'unheard of', files: [{ seq: 3, path: rawFromText('/orphan/quokka.jpg') }] }
+        await other.addBundle(bundles[0] as IndexedBundle)
+        await index.rebuild(async (next) => {
+          await next.addBundles(bundles)
+          await other.addBundle(orphan)
+          await other.removeBundles([66_665n])
+        })
+        for (const number of await index.lacking([66_666n])) await other.addBundle({ ...orphan, number })
+        expect(await find('quokka')).toEqual(['66666/3'])
+        await other.removeBundles([66_666n])
+        await other.close()
+        await expectAll(bundles)
+      })
+
+      test('is whole after two rebuilds at a time, of which one at most succeeds at a time', async () => {
+        const other = await place.open()
+        const rebuilds = [index, other].map((one) => one.rebuild((next) => next.addBundles(bundles)))
+        const ends = await Promise.allSettled(rebuilds)
+        await other.close()
+        expect(ends.some(({ status }) => status === 'fulfilled')).toBe(true)
+        await expectAll(bundles)
+        await index.rebuild((next) => next.addBundles(bundles))
+        await expectAll(bundles)
+      })
+
       test('is empty after it was cleared', async () => {
         await index.clear()
         for (const text of QUERIES) expect(await find(text)).toEqual([])
