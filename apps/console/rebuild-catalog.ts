@@ -2,7 +2,7 @@
 import { catchUpIndex } from '#libs/archive/index-bundle.js'
 import { claimVault, ownerOf } from '#libs/archive/own-vault.js'
 import { rebuildCatalog } from '#libs/archive/rebuild-catalog.js'
-import { EXIT } from '#libs/errors/errors.js'
+import { EXIT, isFirnError } from '#libs/errors/errors.js'
 import { type CommandSpec, type CommonFlags, commonOptions } from '#libs/runtime/command.js'
 import { loadConfig } from '#libs/runtime/config.js'
 import { openRuntime } from '#libs/runtime/runtime.js'
@@ -41,8 +41,13 @@ export const rebuildCatalogCommand: CommandSpec<RebuildFlags> = {
       },
       onTrouble: (key, reason) => reporter.warn(`${key}: ${reason}`),
     })
-    await catchUpIndex({ catalog, index }, { signal })
-    await index.settle({ signal })
+    try {
+      await catchUpIndex({ catalog, index }, { signal })
+      await index.settle({ signal })
+    } catch (error) {
+      if (!isFirnError(error, 'search-away')) throw error
+      reporter.warn(`${error.message} What was adopted becomes searchable then.`)
+    }
     const owner = await ownerOf(vault, { signal })
     if (owner !== undefined && owner !== catalog.catalogId) {
       reporter.note('another catalog writes this vault; this one only reads it, until rebuild-catalog --take-over')

@@ -1,7 +1,6 @@
 /** `find-and-retrieve`: what is asked for, then one of list, dry run, or retrieval. */
 import { resolve } from 'node:path'
-import { type FindRequest, findFiles, neededBundles } from '#libs/archive/find.js'
-import { catchUpIndex } from '#libs/archive/index-bundle.js'
+import { caughtUpIndex, type FindParts, type FindRequest, findFiles, neededBundles } from '#libs/archive/find.js'
 import { openRetrieval, retrieve } from '#libs/archive/retrieve.js'
 import { isFile } from '#libs/bundle/entry.js'
 import type { FileRow, RetrievalRow } from '#libs/catalog/catalog.js'
@@ -21,18 +20,20 @@ async function find(context: CommandContext<FindFlags>): Promise<ExitCode> {
   maxCostFrom(flags.maxCost) // says now what is wrong with it; no vault of this version costs anything
   await using runtime = openRuntime(context)
   const [catalog, index] = await Promise.all([runtime.catalog(), runtime.index()])
-  // What a crash left between catalog and index is made up for now, so that the search answers what the catalog holds.
-  if (request.query !== undefined) await catchUpIndex({ catalog, index }, { signal: context.signal })
-  const parts = { ...runtime, catalog, index }
+  // So that the search answers what the catalog holds.
+  const searched = request.query === undefined ? index : await caughtUpIndex({ catalog, index }, { signal: context.signal })
+  let said = false
+  const onIndexAway = (error: Error) => {
+    if (!said) context.reporter.warn(`${error.message} Until then the catalog is searched, which takes longer.`)
+    said = true
+  }
+  const parts = { ...runtime, catalog, index: searched, onIndexAway }
   if (flags.list) return await list(context, parts, request)
   if (flags.dryRun) return await dryRun(context, parts, request)
   return await bringBack(context, parts, request, days)
 }
 
-type Parts = Omit<Runtime, 'catalog' | 'index'> & {
-  catalog: Awaited<ReturnType<Runtime['catalog']>>
-  index: Awaited<ReturnType<Runtime['index']>>
-}
+type Parts = Omit<Runtime, 'catalog' | 'index'> & FindParts & { catalog: Awaited<ReturnType<Runtime['catalog']>> }
 
 async function list({ reporter, signal }: CommandContext<FindFlags>, parts: Parts, request: FindRequest): Promise<ExitCode> {
   let files = 0

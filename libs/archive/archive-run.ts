@@ -47,6 +47,8 @@ export interface ArchiveRunOptions extends ArchiveRunEvents {
   readonly leaveOut: readonly Raw[]
   /** Returns once everything is planned; other processes do the rest. */
   readonly detach: boolean
+  /** How long to wait, where others are the workers, for an index that makes no progress. Default 30 s. */
+  readonly indexPatienceMs?: number
 }
 
 export async function archiveRun(parts: ArchiveRunParts, request: SetRequest, options: ArchiveRunOptions): Promise<SetRow> {
@@ -62,7 +64,19 @@ export async function archiveRun(parts: ArchiveRunParts, request: SetRequest, op
     return AbortSignal.any([options.signal, phase.trouble.signal])
   }
   let indexFails = false
-  const setOptions = { ...options, indexFails: () => indexFails }
+  const setOptions = {
+    ...options,
+    indexFails: () => indexFails,
+    // Workers of one's own tell when the index fails, and a very large bundle may take them longer.
+    ...(options.workers > 0 && { indexPatienceMs: Number.POSITIVE_INFINITY }),
+    onUnsearchable: (bundles: number) => {
+      if (indexFails) return // said already, with the reason
+      const are = bundles === 1 ? '1 bundle is' : `${bundles} bundles are`
+      options.onNote?.(
+        `${are} stored and not searchable yet: workers, or the next run, will add what the search index does not take now`,
+      )
+    },
+  }
   const workers =
     options.workers > 0
       ? await startWorkers(parts, {
@@ -73,7 +87,10 @@ export async function archiveRun(parts: ArchiveRunParts, request: SetRequest, op
             if (bundle?.vaultId === phase.vaultId) phase.trouble.abort(error)
           },
           onIndexFailed: (bundleId, error) => {
-            if (!indexFails) options.onNote?.(`the search index does not take what is archived: ${sentence(error)}`)
+            if (!indexFails)
+              options.onNote?.(
+                `the search index does not take what is archived, so it cannot be searched yet: ${sentence(error)}`,
+              )
             indexFails = true
             options.onIndexFailed?.(bundleId, error)
           },

@@ -9,6 +9,9 @@ import { type Looker, sightOf } from './root-sight.js'
 /** How often the catalog is asked how far a set is. */
 const POLL_MS = 200
 
+/** So long may everything be stored and nothing more become searchable: then the index is away, or those who would write it. */
+const INDEX_PATIENCE_MS = 30_000
+
 export interface ArchiveSetParts extends Omit<CrawlParts, 'catalog'> {
   readonly catalog: CrawlParts['catalog'] & Pick<Catalog, 'set' | 'finishSet' | 'pendingBundles'>
 }
@@ -28,10 +31,15 @@ export async function archiveSet(
     detach?: boolean
     /** The index cannot be written at the moment: it is a cache, and whoever searches next catches it up. */
     indexFails?: () => boolean
+    /** Default 30 s. */
+    indexPatienceMs?: number
+    /** The set is over, and so many of its bundles are not searchable yet. */
+    onUnsearchable?: (bundles: number) => void
   } = {},
 ): Promise<SetRow> {
   const { catalog } = parts
   await using lease = keepLease(() => catalog.leaseSet(set.id, parts.owner, parts.isGone), options.signal)
+  const patience = patienceOf(options.indexPatienceMs ?? INDEX_PATIENCE_MS)
   const over = new AbortController()
   const signal = AbortSignal.any([lease.signal, over.signal])
   let crawled = set.state !== 'crawling'
@@ -45,8 +53,14 @@ export async function archiveSet(
     for (;;) {
       const done = crawled
       const pending = await catalog.pendingBundles(set.id)
-      const searchable = pending.unindexed === 0 || options.indexFails?.()
-      if (done && (options.detach || (pending.live === 0 && searchable))) break
+      if (done && options.detach) break
+      if (done && pending.live === 0) {
+        if (pending.unindexed === 0) break
+        if (options.indexFails?.() || patience.isOver(pending.unindexed)) {
+          options.onUnsearchable?.(pending.unindexed)
+          break
+        }
+      }
       const row = options.onProgress && (await catalog.set(set.id))
       if (row) options.onProgress?.(row)
       await (crawled
@@ -60,6 +74,22 @@ export async function archiveSet(
     over.abort()
     await crawling.catch(() => {})
     await catalog.releaseSet(set.id, parts.owner).catch(() => {}) // else it ends by itself
+  }
+}
+
+/** Over when a number has not sunk for so long. */
+function patienceOf(ms: number): { isOver(left: number): boolean } {
+  let least = Number.POSITIVE_INFINITY
+  let since = 0
+  return {
+    isOver(left) {
+      const now = performance.now()
+      if (left < least) {
+        least = left
+        since = now
+      }
+      return now - since >= ms
+    },
   }
 }
 

@@ -64,7 +64,11 @@ const SETTINGS: { readonly [K in keyof Config]: Setting<K> } = {
   databaseUrl: { variable: 'FIRN_DATABASE_URL', parse: databaseUrl, byDefault: () => 'embedded:' },
   queueUrl: { variable: 'FIRN_QUEUE_URL', parse: urlOf('postgres', 'postgresql'), byDefault: () => 'postgres:' },
   vaultUrl: { variable: 'FIRN_VAULT_URL', parse: vaultUrl, byDefault: (so) => `local:${join(so.home as string, 'vault')}` },
-  searchUrl: { variable: 'FIRN_SEARCH_URL', parse: urlOf('postgres', 'postgresql'), byDefault: () => 'postgres:' },
+  searchUrl: {
+    variable: 'FIRN_SEARCH_URL',
+    parse: urlOf('postgres', 'postgresql', 'http', 'https'),
+    byDefault: () => 'postgres:',
+  },
   filesPerBundle: { variable: 'FIRN_FILES_PER_BUNDLE', parse: wholeNumber(1, 1_000_000), byDefault: () => 1000 },
   bundleBytes: { variable: 'FIRN_BUNDLE_SIZE', parse: parseSize, byDefault: () => 500_000_000 },
   workers: { variable: 'FIRN_WORKERS', parse: wholeNumber(1, 256), byDefault: () => availableParallelism() },

@@ -7,10 +7,11 @@ import { spawnSync } from 'node:child_process'
 import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { elasticsearch, elasticsearch8 } from './elasticsearch.js'
 import { postgres } from './postgres.js'
 import { installPackages, type Server, type Started, serversDirectory } from './server.js'
 
-const SERVERS: readonly Server[] = [postgres]
+const SERVERS: readonly Server[] = [postgres, elasticsearch, elasticsearch8]
 const TOOLS = ['libarchive-tools', 'tar', 'python3', 'acl', 'attr']
 
 const chosen = process.env['FIRN_TEST_SERVERS']?.split(',')

@@ -32,12 +32,7 @@ export interface BulkOptions {
 }
 
 /** `alias`: where to; must be an alias, so that a missing one is an error and not an index that the server makes up. */
-export async function bulk(
-  calls: Calls,
-  alias: string,
-  writes: Iterable<Write>,
-  options: BulkOptions = {},
-): Promise<void> {
+export async function bulk(calls: Calls, alias: string, writes: Iterable<Write>, options: BulkOptions = {}): Promise<void> {
   let chunk: Write[] = []
   let bytes = 0
   for (const write of writes) {
@@ -59,12 +54,7 @@ interface Answer {
 
 const BUSY = [429, 503]
 
-async function send(
-  calls: Calls,
-  alias: string,
-  chunk: readonly Write[],
-  { signal, onResult }: BulkOptions,
-): Promise<void> {
+async function send(calls: Calls, alias: string, chunk: readonly Write[], { signal, onResult }: BulkOptions): Promise<void> {
   let left = chunk
   for (let attempt = 1; ; attempt++) {
     const answers = await answersTo(calls, alias, left, signal)

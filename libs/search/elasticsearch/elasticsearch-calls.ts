@@ -24,9 +24,7 @@ export function openCalls(place: ElasticsearchPlace): Calls {
     ...(place.auth && { auth: place.auth }),
     ...(place.caFile && { tls: { ca: readCa(place.caFile) } }),
     requestTimeout: TIMEOUT_MS,
-    maxRetries: 1, // a kept connection that the server has closed meanwhile
-    // Firn says what it needs to be said, and a server's deprecations are not the user's affair.
-    sniffOnStart: false,
+    maxRetries: 0, // whoever can wait tries again by himself
   })
   let asked: Promise<void> | undefined
 
@@ -35,8 +33,13 @@ export function openCalls(place: ElasticsearchPlace): Calls {
     make: (client: Client, options: { signal?: AbortSignal }) => Promise<T>,
   ): Promise<T> {
     signal?.throwIfAborted()
+    const once = () => make(client, signal ? { signal } : {})
     try {
-      return await make(client, signal ? { signal } : {})
+      return await once().catch((error) => {
+        // Once more, for a kept connection that the server has closed meanwhile; every call may be made twice.
+        if (error instanceof errors.ConnectionError && signal?.aborted !== true) return once()
+        throw error
+      })
     } catch (error) {
       signal?.throwIfAborted()
       throw asFirnError(error, place)
@@ -132,8 +135,15 @@ function asFirnError(error: unknown, place: ElasticsearchPlace): unknown {
   if (/wrong version number|packet length too long/i.test(error.message)) {
     return fail('usage', `${said} does not speak TLS: FIRN_SEARCH_URL must begin with http:.`)
   }
-  return fail('search-away', `${said} cannot be reached (${error.message.slice(0, 200)}): try again later, or see FIRN_SEARCH_URL.`)
+  return fail(
+    'search-away',
+    `${said} cannot be reached (${error.message.slice(0, 200)}): try again later, or see FIRN_SEARCH_URL.`,
+  )
 }
 
 const tooOld = (place: ElasticsearchPlace, which: string, cause?: unknown): FirnError =>
-  new FirnError('usage', `${place.said} is too old${which}: Firn needs ${OLDEST}.0 or newer.`, cause === undefined ? {} : { cause })
+  new FirnError(
+    'usage',
+    `${place.said} is too old${which}: Firn needs ${OLDEST}.0 or newer.`,
+    cause === undefined ? {} : { cause },
+  )

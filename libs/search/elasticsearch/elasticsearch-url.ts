@@ -30,7 +30,8 @@ export function parseElasticsearchUrl(text: string): ElasticsearchPlace {
   const url = new URL(text)
   const options = new Map<string, string>()
   for (const [name, value] of url.searchParams) {
-    if (!OPTIONS.some((one) => one === name)) throw wrong(`has an option "${name}" that Firn does not know: ${OPTIONS.join(', ')}`)
+    if (!OPTIONS.some((one) => one === name))
+      throw wrong(`has an option "${name}" that Firn does not know: ${OPTIONS.join(', ')}`)
     options.set(name, value)
   }
   const prefix = decodeURIComponent(url.pathname.replace(/^\/|\/$/g, '')) || 'firn'

@@ -75,7 +75,9 @@ export function openGenerations(calls: Calls, place: ElasticsearchPlace, names: 
 
   async function drop(indexes: readonly string[], signal: Signal): Promise<void> {
     if (indexes.length === 0) return
-    await calls.call(signal, (client, options) => client.indices.delete({ index: [...indexes], ignore_unavailable: true }, options))
+    await calls.call(signal, (client, options) =>
+      client.indices.delete({ index: [...indexes], ignore_unavailable: true }, options),
+    )
   }
 
   async function ensure(signal: Signal): Promise<void> {
