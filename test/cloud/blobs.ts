@@ -9,18 +9,31 @@ export interface Blob {
 }
 
 const CHUNK_BYTES = 256 * 1024
+/** Gathered before they are written: a call a chunk would cost more than the bytes. */
+const WRITE_BYTES = 1 << 20
 
 /** Keeps what comes, handing each chunk to `look` on its way; nothing stays when it fails. */
 export async function keepBlob(directory: string, chunks: AsyncIterable<Buffer>, look: (chunk: Buffer) => void): Promise<Blob> {
   const path = join(directory, randomUUID())
   const file = await open(path, 'wx', 0o600)
   let bytes = 0
+  let held: Buffer[] = []
+  let heldBytes = 0
+  const write = async () => {
+    const { bytesWritten } = await file.writev(held)
+    if (bytesWritten !== heldBytes) throw new Error(`${path} took ${bytesWritten} of ${heldBytes} bytes`)
+    bytes += heldBytes
+    held = []
+    heldBytes = 0
+  }
   try {
     for await (const chunk of chunks) {
       look(chunk)
-      await file.appendFile(chunk)
-      bytes += chunk.length
+      held.push(chunk)
+      heldBytes += chunk.length
+      if (heldBytes >= WRITE_BYTES) await write()
     }
+    if (heldBytes > 0) await write()
   } catch (error) {
     await file.close()
     await dropBlobs([{ path, bytes }])

@@ -75,7 +75,7 @@ export async function startCloud(options: CloudOptions = {}): Promise<Cloud> {
     faults,
     requests: book,
     link,
-    s3: lookBehind(buckets, clock),
+    s3: lookBehind(buckets, clock, directory),
     session(seconds) {
       const session = {
         ...newCredentials('ASIA'),

@@ -33,10 +33,10 @@ export function openCrc(name: CrcName): Crc {
 
 function openCrc32c(): Crc {
   const { low: table } = tables('CRC32C')
-  let sum = 0xffffffff
+  let sum = -1
   return {
     update(chunk) {
-      let crc = sum
+      let crc = sum | 0
       let at = 0
       for (const end = chunk.length - 7; at < end; at += 8) {
         const word = crc ^ (chunk[at]! | (chunk[at + 1]! << 8) | (chunk[at + 2]! << 16) | (chunk[at + 3]! << 24))
@@ -59,17 +59,24 @@ function openCrc32c(): Crc {
 
 function openCrc64(): Crc {
   const { low, high } = tables('CRC64NVME')
-  let sumLow = 0xffffffff
-  let sumHigh = 0xffffffff
+  let sumLow = -1
+  let sumHigh = -1
   return {
     update(chunk) {
-      let [l, h] = [sumLow, sumHigh]
+      let l = sumLow | 0
+      let h = sumHigh | 0
       let at = 0
       for (const end = chunk.length - 7; at < end; at += 8) {
         const a = l ^ (chunk[at]! | (chunk[at + 1]! << 8) | (chunk[at + 2]! << 16) | (chunk[at + 3]! << 24))
         const b = h ^ (chunk[at + 4]! | (chunk[at + 5]! << 8) | (chunk[at + 6]! << 16) | (chunk[at + 7]! << 24))
-        const [i0, i1, i2, i3] = [1792 + (a & 255), 1536 + ((a >>> 8) & 255), 1280 + ((a >>> 16) & 255), 1024 + (a >>> 24)]
-        const [i4, i5, i6, i7] = [768 + (b & 255), 512 + ((b >>> 8) & 255), 256 + ((b >>> 16) & 255), b >>> 24]
+        const i0 = 1792 + (a & 255)
+        const i1 = 1536 + ((a >>> 8) & 255)
+        const i2 = 1280 + ((a >>> 16) & 255)
+        const i3 = 1024 + (a >>> 24)
+        const i4 = 768 + (b & 255)
+        const i5 = 512 + ((b >>> 8) & 255)
+        const i6 = 256 + ((b >>> 16) & 255)
+        const i7 = b >>> 24
         l = low[i0]! ^ low[i1]! ^ low[i2]! ^ low[i3]! ^ low[i4]! ^ low[i5]! ^ low[i6]! ^ low[i7]!
         h = high[i0]! ^ high[i1]! ^ high[i2]! ^ high[i3]! ^ high[i4]! ^ high[i5]! ^ high[i6]! ^ high[i7]!
       }

@@ -42,6 +42,18 @@ describe('faults', () => {
     expect(cloud.requests.count('PutObject')).toBe(3)
   })
 
+  test('a refusal that comes while a large body is still sent is heard', async () => {
+    const body = Buffer.alloc(8 << 20, 1)
+    const put = () => cloud.client.send(new aws.PutObjectCommand({ Bucket, Key, Body: body, IfNoneMatch: '*' }))
+    for (const kind of ['slow-down', 'internal-error', 'access-denied'] as const) {
+      cloud.faults.add({ kind })
+      expect((await refusal(put())).status).toBeGreaterThan(400)
+    }
+    await put()
+    expect((await refusal(put())).name).toBe('PreconditionFailed')
+    expect((await cloud.s3.read(Bucket, Key)).equals(body)).toBe(true)
+  })
+
   test('a lost answer: it is done, and nobody says so', async () => {
     cloud.faults.add({ kind: 'lost-answer', operation: 'PutObject' })
     expect((await refusal(put())).status).toBeUndefined()

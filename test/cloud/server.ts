@@ -43,7 +43,7 @@ export interface Listening {
 
 export async function listen(world: World, port: number): Promise<Listening> {
   let ids = 0
-  const server = createServer({ keepAliveTimeout: 60_000 }, (incoming, response) => {
+  const server = createServer({ keepAliveTimeout: 60_000, requestTimeout: 0 }, (incoming, response) => {
     const id = (++ids).toString(16).toUpperCase().padStart(16, '0')
     serve(world, incoming, response, id).catch((error: unknown) => {
       // The caller went away, or the emulator itself is wrong: that must be seen.

@@ -1,11 +1,23 @@
 /** What S3 holds, seen and changed behind everybody's back, as bad disks and strangers do. */
-import { dropBlobs, flipBit, readBlobs } from '../blobs.js'
+import { dropBlobs, flipBit, keepBlob, readBlobs } from '../blobs.js'
 import type { Clock } from '../clock.js'
-import { type Bucket, type Buckets, newBucket, type StoredObject, type StoredUpload, takeObject } from './store.js'
+import { openDigester } from './checksums.js'
+import { replaceObject } from './objects.js'
+import {
+  type Bucket,
+  type Buckets,
+  newBucket,
+  type StoredObject,
+  type StoredUpload,
+  storageClassNamed,
+  takeObject,
+} from './store.js'
 
 export interface Behind {
   /** A bucket of another region, say. */
   addBucket(name: string, region: string): void
+  /** Puts objects there without a request: thousands of them are there at once. Each is asked for its bytes, under one class. */
+  plant(bucket: string, keys: readonly string[], bytesOf: (key: string) => Buffer, storageClass?: string): Promise<void>
   /** In key order. */
   objects(bucket: string): readonly StoredObject[]
   object(bucket: string, key: string): StoredObject | undefined
@@ -21,7 +33,7 @@ export interface Behind {
   expire(bucket: string, key: string): void
 }
 
-export function lookBehind(buckets: Buckets, clock: Clock): Behind {
+export function lookBehind(buckets: Buckets, clock: Clock, directory: string): Behind {
   const bucketNamed = (name: string): Bucket => {
     const bucket = buckets.get(name)
     if (!bucket) throw new Error(`the emulator has no bucket ${name}`)
@@ -35,6 +47,25 @@ export function lookBehind(buckets: Buckets, clock: Clock): Behind {
   return {
     addBucket(name, region) {
       buckets.set(name, newBucket(name, region, clock.now()))
+    },
+    async plant(name, keys, bytesOf, storageClass = 'STANDARD') {
+      const bucket = bucketNamed(name)
+      for (const key of keys) {
+        const digester = openDigester(['MD5', 'CRC64NVME'])
+        const blob = await keepBlob(directory, once(bytesOf(key)), digester.update)
+        const digests = digester.digest()
+        await replaceObject(bucket, {
+          key,
+          blobs: [blob],
+          bytes: blob.bytes,
+          etag: Buffer.from(digests.get('MD5')!, 'base64').toString('hex'),
+          storageClass: storageClassNamed(storageClass),
+          modifiedAt: clock.now(),
+          headers: { 'content-type': 'binary/octet-stream' },
+          checksum: { algorithm: 'CRC64NVME', type: 'FULL_OBJECT', value: digests.get('CRC64NVME')! },
+          restore: undefined,
+        })
+      }
     },
     objects: (name) => [...bucketNamed(name).keys.from('')].map((key) => held(name, key)),
     object: (name, key) => bucketNamed(name).objects.get(key),
@@ -58,4 +89,8 @@ export function lookBehind(buckets: Buckets, clock: Clock): Behind {
       held(name, key).restore = undefined
     },
   }
+}
+
+async function* once(bytes: Buffer): AsyncIterable<Buffer> {
+  yield bytes
 }

@@ -153,6 +153,20 @@ describe('objects', () => {
     expect((await refusal(get({ Key: 'rots' }))).name).toBe('NoSuchKey')
   })
 
+  test('can be planted by the thousand, and listed by the page', async () => {
+    cloud.s3.addBucket('planted', 'us-east-1')
+    const keys = Array.from({ length: 2500 }, (_, n) => `p/${String(n).padStart(5, '0')}`)
+    await cloud.s3.plant('planted', keys, (key) => Buffer.from(key), 'GLACIER')
+    cloud.requests.reset()
+    const found: string[] = []
+    for await (const page of aws.paginateListObjectsV2({ client: cloud.client }, { Bucket: 'planted' })) {
+      found.push(...page.Contents!.map(({ Key }) => Key!))
+    }
+    expect(found).toEqual(keys)
+    expect(cloud.requests.byOperation()).toEqual({ ListObjectsV2: 3 })
+    expect(cloud.s3.object('planted', 'p/00007')).toMatchObject({ bytes: 7, storageClass: 'GLACIER' })
+  })
+
   test('an operation that is not known is refused, not guessed', async () => {
     await put({ Key: 'tagged' })
     const tag = new aws.GetObjectTaggingCommand({ Bucket, Key: 'tagged' })
