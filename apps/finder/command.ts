@@ -9,6 +9,7 @@ import { jsonName, rawFromText, shown } from '#libs/os/raw.js'
 import type { CommandContext, CommandSpec } from '#libs/runtime/command.js'
 import { openRuntime, type Runtime } from '#libs/runtime/runtime.js'
 import { formatBytes, formatDuration, formatTime, plural } from '#libs/runtime/terminal/sizes.js'
+import { withConsent } from './consent.js'
 import { daysFrom, type FindFlags, findOptions, maxCostFrom, requestFrom } from './options.js'
 
 export const findCommand = (name: string): CommandSpec<FindFlags> => ({ name, define: findOptions, run: find })
@@ -17,7 +18,7 @@ async function find(context: CommandContext<FindFlags>): Promise<ExitCode> {
   const { flags } = context
   const request = requestFrom(flags)
   const days = daysFrom(flags.days)
-  maxCostFrom(flags.maxCost) // says now what is wrong with it; no vault of this version costs anything
+  const maxUsd = maxCostFrom(flags.maxCost)
   await using runtime = openRuntime(context)
   const [catalog, index] = await Promise.all([runtime.catalog(), runtime.index()])
   // So that the search answers what the catalog holds.
@@ -30,7 +31,7 @@ async function find(context: CommandContext<FindFlags>): Promise<ExitCode> {
   const parts = { ...runtime, catalog, index: searched, onIndexAway }
   if (flags.list) return await list(context, parts, request)
   if (flags.dryRun) return await dryRun(context, parts, request)
-  return await bringBack(context, parts, request, days)
+  return await bringBack(context, parts, request, { days, maxUsd })
 }
 
 type Parts = Omit<Runtime, 'catalog' | 'index'> & FindParts & { catalog: Awaited<ReturnType<Runtime['catalog']>> }
@@ -101,7 +102,7 @@ async function bringBack(
   context: CommandContext<FindFlags>,
   parts: Parts,
   request: FindRequest,
-  days: number,
+  { days, maxUsd }: { days: number; maxUsd: number | undefined },
 ): Promise<ExitCode> {
   const { flags, config, reporter, signal } = context
   const began = performance.now()
@@ -114,7 +115,7 @@ async function bringBack(
   const directory = resolve(flags.to ?? config.restoreDir)
   // Detached without --to: the retriever's own directory, below which the retrieval has one of its own.
   const target = rawFromText(flags.detach && flags.to === undefined ? '' : directory)
-  const retrieval = await openRetrieval(
+  const found = await openRetrieval(
     parts,
     {
       ...request,
@@ -128,10 +129,11 @@ async function bringBack(
     },
     { signal },
   )
-  if (retrieval === undefined) {
+  if (found === undefined) {
     await summary(context, undefined, began, EXIT.nothingMatched)
     return nothing(reporter)
   }
+  const retrieval = await withConsent(context, parts, found, maxUsd)
   if (flags.detach) {
     await summary(context, retrieval, began, EXIT.done)
     reporter.note(
@@ -164,6 +166,7 @@ async function bringBack(
     },
     onItemFailed: (item, reason) =>
       reporter.warn(`bundle ${item.bundle.id}: ${reason}; ${plural(item.files - item.filesRestored, 'file')} of it not restored`),
+    onTrouble: (vault, reason) => reporter.warn(`${vault}: ${reason}; it is tried again`),
     onWaiting: (thawing, expectedAt) =>
       draw(`waiting for ${plural(thawing, 'bundle')} to thaw${expectedAt ? `, the next about ${formatTime(expectedAt)}` : ''}`),
   })

@@ -16,7 +16,10 @@ export interface RestoreParts {
   readonly isGone: (owner: string) => boolean
 }
 
-/** Restores one item; false when another process is at it or its copy froze again meanwhile (look again later). */
+/** An item whose reading fails so often, each time in a way that may pass, is given up. */
+const TRIES = 10
+
+/** Restores one item; false when another process is at it, its copy froze again meanwhile, or the vault failed for now: look again later. */
 export async function restoreItem(
   parts: RestoreParts,
   retrieval: RetrievalRow,
@@ -26,6 +29,8 @@ export async function restoreItem(
     signal?: AbortSignal
     onResults?: (results: readonly PlaceResult[]) => void
     onItemFailed?: (item: ItemRow, reason: string) => void
+    onTrouble?: (vaultId: string, reason: string) => void
+    tries?: Map<string, number>
   } = {},
 ): Promise<boolean> {
   const { catalog } = parts
@@ -72,6 +77,13 @@ export async function restoreItem(
       return false
     }
     const reason = sentence(error)
+    const tries = (options.tries?.get(item.id) ?? 0) + 1
+    if (options.tries && tries < TRIES && isFirnError(error, 'vault-failed', 'try-again')) {
+      options.tries.set(item.id, tries)
+      await catalog.markItem(item.id, 'ready')
+      options.onTrouble?.(item.bundle.vaultId, reason)
+      return false
+    }
     await catalog.markItem(item.id, 'failed', { reason, filesRestored, filesFailed: item.files - filesRestored })
     options.onItemFailed?.(item, reason)
     return true

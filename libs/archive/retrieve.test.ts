@@ -17,7 +17,8 @@ import { rawFromText } from '#libs/os/raw.js'
 import { counted } from '#libs/vault/wrappers/counted.js'
 import { lookAt } from '../../test/tree.js'
 import { type FindRequest, findFiles, neededBundles } from './find.js'
-import { openRetrieval } from './retrieve.js'
+import { consentTo } from './offer.js'
+import { agree, openRetrieval } from './retrieve.js'
 import { all, openStory, type ScratchStory, smallFiles } from './scratch-story.js'
 import { watchRetrievals } from './watch-retrievals.js'
 
@@ -237,8 +238,8 @@ describe('cold storage', () => {
   })
   afterAll(async () => cold[Symbol.asyncDispose]())
 
-  const ask = (target: string, detached = false) =>
-    openRetrieval(cold.parts, {
+  const ask = async (target: string, detached = false) => {
+    const retrieval = await openRetrieval(cold.parts, {
       selection: below(root),
       target: rawFromText(target),
       overwrite: false,
@@ -248,6 +249,8 @@ describe('cold storage', () => {
       days: 1,
       detached,
     })
+    return agree(cold.parts, retrieval?.id as string, consentTo(undefined))
+  }
   const watch = (more: object = {}) =>
     watchRetrievals(cold.parts, { signal: new AbortController().signal, restoreDir: rawFromText(cold.path('restored')), ...more })
 

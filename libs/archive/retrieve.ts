@@ -4,14 +4,14 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { openPlacer, type PlaceResult, type Placer } from '#libs/bundle/place.js'
-import type { Catalog, FileRow, ItemRow, Layout, RetrievalRow } from '#libs/catalog/catalog.js'
+import type { Catalog, Consent, FileRow, ItemRow, Layout, RetrievalRow } from '#libs/catalog/catalog.js'
 import { jsonName, type Raw } from '#libs/os/raw.js'
 import type { ThawTier } from '#libs/vault/vault.js'
 import { type FindParts, type FindRequest, findFiles } from './find.js'
 import { directoriesAt } from './layout.js'
 import { restoreItem } from './restore-bundle.js'
-import { isOpen, thawItems } from './thaw-items.js'
-import type { Vaults } from './vaults.js'
+import { RETRIEVER } from './retriever-duty.js'
+import { isOpen, type ThawParts, thawItems } from './thaw-items.js'
 
 export interface RetrieveRequest extends FindRequest {
   /** Absolute. Empty: the retriever's own restore directory. */
@@ -25,8 +25,9 @@ export interface RetrieveRequest extends FindRequest {
   readonly detached: boolean
 }
 
-export interface RetrieveParts extends FindParts {
+export interface RetrieveParts extends FindParts, Omit<ThawParts, 'catalog'> {
   readonly catalog: FindParts['catalog'] &
+    ThawParts['catalog'] &
     Pick<
       Catalog,
       | 'openRetrieval'
@@ -42,14 +43,17 @@ export interface RetrieveParts extends FindParts {
       | 'neededBundles'
       | 'entriesOf'
       | 'set'
-      | 'vaultUrl'
+      | 'agreeTo'
+      | 'isOnDuty'
     >
-  readonly vaults: Vaults
-  readonly owner: string
-  readonly isGone: (owner: string) => boolean
+  /** Tells the retriever that there is something new. It may fail: the retriever looks by itself, later. */
+  readonly wakeRetriever: () => Promise<void>
 }
 
-/** The retrieval of this request: the one that is still open, else a new one. Undefined: nothing matches. */
+/**
+ * The retrieval of this request: the one that is still open, else a new one, which nobody acts upon until it is agreed to. Undefined:
+ * nothing matches.
+ */
 export async function openRetrieval(
   parts: RetrieveParts,
   request: RetrieveRequest,
@@ -71,6 +75,13 @@ export async function openRetrieval(
   const layout: Layout = request.selection.allVersions ? 'set' : hosts.size > 1 ? 'host' : 'path'
   await catalog.setLayout(created.id, layout, hosts.size === 1 ? [...hosts][0] : undefined)
   return catalog.retrieval(created.id)
+}
+
+/** From now on the retrieval may be acted upon, and pay for thaws as far as was agreed. */
+export async function agree(parts: RetrieveParts, id: string, consent: Consent): Promise<RetrievalRow> {
+  const agreed = await parts.catalog.agreeTo(id, consent)
+  await parts.wakeRetriever().catch(() => {})
+  return agreed
 }
 
 async function* noting<T>(pages: AsyncIterable<readonly T[]>, note: (row: T) => void): AsyncGenerator<readonly T[]> {
@@ -114,6 +125,8 @@ function requestToJson(request: RetrieveRequest): Record<string, unknown> {
 export interface RetrieveEvents {
   readonly onResults?: (results: readonly PlaceResult[]) => void
   readonly onItemFailed?: (item: ItemRow, reason: string) => void
+  /** A vault that does not answer now: it is tried again. */
+  readonly onTrouble?: (vaultId: string, reason: string) => void
   /** Nothing can be read at the moment: how many bundles thaw, and when the next one is expected. */
   readonly onWaiting?: (thawing: number, expectedAt: Date | undefined) => void
 }
@@ -126,6 +139,11 @@ export interface RetrieveOptions extends RetrieveEvents {
   readonly checkSeconds: number
 }
 
+/** Between two looks at the catalog while a retriever watches the vaults. */
+const POLL_MS = 1_000
+/** A read that failed for now, or an item that another process is at, is tried again so soon. */
+const SOON_MS = 2_000
+
 /** Carries a retrieval to its end: thaws, waits, fetches, verifies, places. */
 export async function retrieve(parts: RetrieveParts, id: string, options: RetrieveOptions): Promise<RetrievalRow> {
   const { catalog } = parts
@@ -133,12 +151,18 @@ export async function retrieve(parts: RetrieveParts, id: string, options: Retrie
   const retrieval = await mustFind(catalog, id)
   const { overwrite, setuid } = retrieval.request as { overwrite: boolean; setuid: boolean }
   const placer = await openPlacer({ target: options.target, retrievalId: id, overwrite, setuid })
+  const tries = new Map<string, number>()
   try {
-    for (;;) {
-      const round = await retrieveReady(parts, retrieval, placer, options)
-      if (round.open === 0) break
-      options.onWaiting?.(round.open, round.nextAt)
-      await sleep(untilNextLook(round.nextAt, options.checkSeconds), undefined, signal ? { signal } : {})
+    for (let first = true; ; first = false) {
+      // A retriever that watches spares the vault a second look; without one the command looks for itself.
+      const watched = await catalog.isOnDuty(RETRIEVER, parts.isGone)
+      const round =
+        watched && !first && !(await hasReady(catalog, id))
+          ? undefined
+          : await retrieveReady(parts, retrieval, placer, { ...options, watched, tries })
+      if (round?.open === 0) break
+      if (round) options.onWaiting?.(round.open, round.nextAt)
+      await sleep(watched ? POLL_MS : untilNextLook(round?.nextAt, options.checkSeconds), undefined, signal ? { signal } : {})
     }
     await placer.finish((paths) => directoriesAt(catalog, retrieval, paths), signal ? { signal } : {})
   } finally {
@@ -147,30 +171,52 @@ export async function retrieve(parts: RetrieveParts, id: string, options: Retrie
   return catalog.finishRetrieval(id)
 }
 
-/** One look at every open item: asks for thaws, and fetches what is ready. Says what is still open. */
+/** Whether there is something to do: one cheap question, however many items wait. */
+async function hasReady(catalog: Pick<Catalog, 'retrieval'>, id: string): Promise<boolean> {
+  const { items } = await mustFind(catalog, id)
+  return items.ready + items.fetching > 0 || items.requested + items.thawing === 0
+}
+
+export interface RoundOptions extends RetrieveEvents {
+  readonly signal?: AbortSignal
+  /** A retriever asks for thaws and watches them: only what it found ready is fetched. */
+  readonly watched: boolean
+  /** How often each item was read in vain. */
+  readonly tries: Map<string, number>
+}
+
+/** One look at every open item: asks for thaws where nobody else does, and fetches what is ready. Says what is still open. */
 export async function retrieveReady(
   parts: RetrieveParts,
   retrieval: RetrievalRow,
   placer: Placer,
-  options: RetrieveEvents & { signal?: AbortSignal },
+  options: RoundOptions,
 ): Promise<{ open: number; nextAt: Date | undefined }> {
   let open = 0
   let nextAt: Date | undefined
+  const expect = (at: Date | undefined) => {
+    open++
+    if (at && (nextAt === undefined || at < nextAt)) nextAt = at
+  }
   for await (const page of parts.catalog.items(retrieval.id)) {
     const items = page.filter((item) => isOpen(item.state))
-    const thaws = await thawItems(parts, retrieval, items, options)
+    const thaws = options.watched
+      ? items.map(asTheRetrieverSays)
+      : await thawItems(parts, () => retrieval, items, { ...options, asksAgain: () => true })
     for (const { item, ready, readyAt } of thaws) {
       options.signal?.throwIfAborted()
-      if (ready) {
-        if (!(await restoreItem(parts, retrieval, item, placer, options))) open++
-      } else {
-        open++
-        if (readyAt && (nextAt === undefined || readyAt < nextAt)) nextAt = readyAt
-      }
+      if (!ready) expect(readyAt)
+      else if (!(await restoreItem(parts, retrieval, item, placer, options))) expect(new Date(Date.now() + SOON_MS))
     }
   }
   return { open, nextAt }
 }
+
+const asTheRetrieverSays = (item: ItemRow) => ({
+  item,
+  ready: item.state === 'ready' || item.state === 'fetching' || item.bytes === 0,
+  ...(item.readyAt && { readyAt: item.readyAt }),
+})
 
 /** A vault that names no time is looked at every `checkSeconds`; one that does, a moment after it. */
 function untilNextLook(nextAt: Date | undefined, checkSeconds: number): number {

@@ -16,7 +16,8 @@ import { scratchDatabase } from '../../test/database.js'
 import { type ArchiveRunOptions, archiveRun } from './archive-run.js'
 import { checkVault, type Finding } from './check.js'
 import { type CrawlOptions, optionsToJson } from './crawl-options.js'
-import { openRetrieval, type RetrieveOptions, type RetrieveRequest, retrieve } from './retrieve.js'
+import { consentTo, offerFor } from './offer.js'
+import { agree, openRetrieval, type RetrieveOptions, type RetrieveRequest, retrieve } from './retrieve.js'
 
 export interface ScratchStory extends AsyncDisposable {
   readonly directory: string
@@ -38,7 +39,10 @@ export interface ScratchStory extends AsyncDisposable {
   bundlesOf(set: Pick<SetRow, 'id'>): Promise<BundleRow[]>
   select(selection: Selection): Promise<FileRow[]>
   check(readData?: boolean): Promise<Finding[]>
-  retrieve(request: Partial<RetrieveRequest> & { to: string }, options?: Partial<RetrieveOptions>): ReturnType<typeof retrieve>
+  retrieve(
+    request: Partial<RetrieveRequest> & { to: string; maxUsd?: number },
+    options?: Partial<RetrieveOptions>,
+  ): ReturnType<typeof retrieve>
   /** Hidden files in the vault: what uploads left behind. */
   leftovers(): string[]
   tars(): string[]
@@ -120,7 +124,7 @@ export async function openStory(options: StoryOptions = {}): Promise<ScratchStor
       for await (const finding of checkVault({ catalog }, vault, { readData })) found.push(finding)
       return found
     },
-    async retrieve({ to, ...request }, more = {}) {
+    async retrieve({ to, maxUsd, ...request }, more = {}) {
       const retrieval = await openRetrieval(parts, {
         selection: {},
         target: rawFromText(to),
@@ -133,6 +137,7 @@ export async function openStory(options: StoryOptions = {}): Promise<ScratchStor
         ...request,
       })
       if (retrieval === undefined) throw new Error('nothing matches')
+      if (retrieval.agreedAt === undefined) await agree(parts, retrieval.id, consentTo(await offerFor(parts, retrieval), maxUsd))
       return retrieve(parts, retrieval.id, { target: rawFromText(to), checkSeconds: 1, ...more })
     },
     leftovers: () => vaultFiles(vaultDirectory).filter((name) => /(^|\/)\.[^/]*$/.test(name) && !name.endsWith('.thaw')),
@@ -165,6 +170,7 @@ function partsOf({ vault, ...opened }: Opened) {
     ...opened,
     source: openTreeSource(),
     vaults: { open: async (_url: string): Promise<Vault> => wrapped },
+    wakeRetriever: async () => {},
     get owner() {
       return `process-${lives}`
     },

@@ -293,8 +293,32 @@ export interface RetrievalRequest {
   readonly detached: boolean
 }
 
+/** What thawing may cost, and the offer that a person said yes to (or that cost nothing). */
+export interface Consent {
+  /** All thaws of the retrieval together. */
+  readonly thawLimitUsd: number
+  /** The offer as it was made, for the record: JSON. */
+  readonly offer: Readonly<Record<string, unknown>>
+}
+
+/** What was seen of the thaw of an item. Nothing changes where the item is no more in the state `seen`. */
+export interface ItemChange {
+  readonly id: string
+  readonly seen: RetrievalState
+  readonly state: RetrievalState
+  readonly readyAt?: Date
+  readonly expiresAt?: Date
+  readonly reason?: string
+  readonly filesFailed?: number
+}
+
 export interface RetrievalRow extends RetrievalRequest {
   readonly id: string
+  /** Since when it may be acted upon: the price was agreed to, or there was none. */
+  readonly agreedAt?: Date
+  readonly consent?: Readonly<Record<string, unknown>>
+  readonly thawLimitUsd: number
+  readonly thawSpentUsd: number
   readonly state: RetrievalState
   readonly layout: Layout
   readonly host?: string
@@ -322,6 +346,8 @@ export interface ItemRow {
   readonly readyAt?: Date
   readonly expiresAt?: Date
   readonly reason?: string
+  /** From the first byte that is needed of the tar to the last; undefined where none is. */
+  readonly span?: { readonly offset: number; readonly length: number }
 }
 
 /** A bundle that a selection needs bytes of. */
@@ -340,10 +366,19 @@ export interface RetrievalVerbs {
   neededBundles(rows: AsyncIterable<readonly FileRow[]>): AsyncIterable<readonly NeededBundle[]>
   /** Fixed once all rows of a new retrieval are known. `host` where all rows are of one. */
   setLayout(retrievalId: string, layout: Layout, host: string | undefined): Promise<void>
-  /** The retrieval of the same request that is not over, if there is one. */
+  /** The retrieval of the same request that was agreed to and is not over, if there is one. */
   openRetrieval(request: RetrievalRequest): Promise<RetrievalRow | undefined>
-  /** Groups the rows by the bundle that holds their bytes, out of memory, in one transaction. One of no rows is `done` at once. */
+  /**
+   * Groups the rows by the bundle that holds their bytes, out of memory, in one transaction. One of no rows is `done` at once.
+   * It is not agreed to yet; those that nobody agreed to for a day are dropped.
+   */
   createRetrieval(request: RetrievalRequest, rows: AsyncIterable<readonly FileRow[]>): Promise<RetrievalRow>
+  /** From now on it may be acted upon. */
+  agreeTo(id: string, consent: Consent): Promise<RetrievalRow>
+  /** Forgets a retrieval that was not agreed to. */
+  dropRetrieval(id: string): Promise<void>
+  /** Adds to what thawing cost so far; false, and nothing added, where that is more than was agreed to. */
+  spend(id: string, usd: number): Promise<boolean>
   retrieval(id: string): Promise<RetrievalRow | undefined>
   retrievals(filter?: { limit?: number; open?: boolean }): Promise<RetrievalRow[]>
   items(retrievalId: string): AsyncIterable<readonly ItemRow[]>
@@ -357,9 +392,20 @@ export interface RetrievalVerbs {
     state: RetrievalState,
     detail?: { readyAt?: Date; expiresAt?: Date; reason?: string; filesRestored?: number; filesFailed?: number },
   ): Promise<void>
+  /** The same for many at once, each only where it is still as it was seen. */
+  changeItems(changes: readonly ItemChange[]): Promise<void>
+  /** Claims the thaws of these bundles for 60 s (not again: see `renewThaws`), and says which it got. */
+  claimThaws(bundles: readonly bigint[], owner: string, isGone: (owner: string) => boolean): Promise<ReadonlySet<bigint>>
+  renewThaws(bundles: readonly bigint[], owner: string): Promise<void>
+  releaseThaws(bundles: readonly bigint[], owner: string): Promise<void>
+  /** Takes (or keeps) a duty for 60 s. False: somebody else has it. */
+  takeDuty(name: string, owner: string, isGone: (owner: string) => boolean): Promise<boolean>
+  leaveDuty(name: string, owner: string): Promise<void>
+  /** Whether somebody has it at this moment. */
+  isOnDuty(name: string, isGone: (owner: string) => boolean): Promise<boolean>
   /** Recomputes the state of the retrieval from its items; `finishedAt` when none is open. */
   finishRetrieval(id: string): Promise<RetrievalRow>
-  /** Open items of detached retrievals (or of all), for the retriever, by their bundle's vault. */
+  /** Open items of detached retrievals (or of all) that were agreed to, for the retriever, in the order they were asked for. */
   openItems(filter: { detached: boolean }): AsyncIterable<readonly ItemRow[]>
 }
 

@@ -43,10 +43,12 @@ export async function gatherNeeded(connection: Connection, rows: AsyncIterable<r
 
 /**
  * SQL: files and bytes of each holder. The names of one inode share an offset, and their bytes are needed once; without an offset
- * (directories, symlinks) nothing is needed.
+ * (directories, symlinks) nothing is needed. The span reaches from the first byte that is needed to the last.
  */
 export const NEEDED_TOTALS = `
-  SELECT holder, sum(files)::int AS files, sum(size)::bigint AS bytes
+  SELECT holder, sum(files)::int AS files, sum(size)::bigint AS bytes,
+    min(data_offset) FILTER (WHERE size > 0) AS span_offset,
+    max(data_offset + size) FILTER (WHERE size > 0) - min(data_offset) FILTER (WHERE size > 0) AS span_length
   FROM (SELECT holder, data_offset, count(*) FILTER (WHERE file) AS files, max(size) AS size FROM needed GROUP BY holder, data_offset) n
   GROUP BY holder`
 

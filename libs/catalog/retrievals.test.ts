@@ -84,7 +84,10 @@ describe('a retrieval', () => {
   })
 
   test('asked again it is the same one, until it is over', async () => {
-    const created = await catalog.createRetrieval(asked({ query: 'again' }), everything())
+    const offered = await catalog.createRetrieval(asked({ query: 'again' }), everything())
+    expect(await catalog.openRetrieval(asked({ query: 'again' }))).toBeUndefined()
+    const created = await catalog.agreeTo(offered.id, { thawLimitUsd: 0.5, offer: { usd: 1 } })
+    expect(created).toMatchObject({ thawLimitUsd: 0.5, thawSpentUsd: 0, consent: { usd: 1 }, agreedAt: expect.any(Date) })
     expect(await catalog.openRetrieval(asked({ query: 'again' }))).toEqual(created)
     expect(await catalog.openRetrieval({ ...asked({ query: 'again' }), target: raw('/elsewhere') })).toBeUndefined()
     expect(await catalog.openRetrieval(asked({ query: 'again', detached: true }))).toBeUndefined()
@@ -145,6 +148,8 @@ describe('a retrieval', () => {
 
   test('keeps its layout, and is listed with the others, newest first', async () => {
     const { id } = await catalog.createRetrieval(asked({ query: 'layout', detached: true }), everything())
+    expect(await all(catalog.openItems({ detached: true }))).toEqual([])
+    await catalog.agreeTo(id, { thawLimitUsd: 0, offer: {} })
     await catalog.setLayout(id, 'host', 'alpha')
     const row = await catalog.retrieval(id)
     expect(row).toMatchObject({ layout: 'host', host: 'alpha', detached: true })
@@ -155,9 +160,71 @@ describe('a retrieval', () => {
     expect(open.length + over.length).toBe((await catalog.retrievals()).length)
     const detached = await all(catalog.openItems({ detached: true }))
     expect(detached.map(({ retrievalId }) => retrievalId)).toEqual([id, id])
-    expect((await all(catalog.openItems({ detached: false }))).length).toBeGreaterThan(2)
+    expect((await all(catalog.openItems({ detached: false }))).length).toBe(2)
     expect(await catalog.retrieval('nonsense')).toBeUndefined()
     expect(await all(catalog.items('nonsense'))).toEqual([])
     expect(await catalog.item('nonsense')).toBeUndefined()
   })
+
+  test('that nobody agreed to can be dropped; one that was agreed to cannot', async () => {
+    const { id } = await catalog.createRetrieval(asked({ query: 'drop' }), everything())
+    const { id: kept } = await catalog.createRetrieval(asked({ query: 'keep' }), everything())
+    await catalog.agreeTo(kept, { thawLimitUsd: 0, offer: {} })
+    for (const one of [id, kept]) await catalog.dropRetrieval(one)
+    expect(await catalog.retrieval(id)).toBeUndefined()
+    expect(await catalog.retrieval(kept)).toBeDefined()
+    await expect(catalog.agreeTo(id, { thawLimitUsd: 0, offer: {} })).rejects.toMatchObject({ code: 'try-again' })
+  })
+
+  test('spends what was agreed to and no more, also when many spend at once', async () => {
+    const { id } = await catalog.createRetrieval(asked({ query: 'spend' }), everything())
+    await catalog.agreeTo(id, { thawLimitUsd: 1, offer: {} })
+    const spent = await Promise.all(Array.from({ length: 15 }, () => catalog.spend(id, 0.1)))
+    expect(spent.filter(Boolean)).toHaveLength(10)
+    expect(await catalog.spend(id, -0.1)).toBe(true)
+    expect(await catalog.spend(id, 0.1)).toBe(true)
+    expect(await catalog.spend(id, 0.1)).toBe(false)
+  })
+
+  test('is changed where it is as it was seen, many items at once', async () => {
+    const { id } = await catalog.createRetrieval(asked({ query: 'changes' }), everything())
+    const [a, b] = (await all(catalog.items(id))).map((item) => item.id) as [string, string]
+    await catalog.leaseItem(b, 'fetcher', nobodyIsGone)
+    const readyAt = new Date('2031-01-01T00:00:00.000Z')
+    await catalog.changeItems([a, b].map((item) => ({ id: item, seen: 'requested', state: 'thawing', readyAt })))
+    expect(await catalog.item(a)).toMatchObject({ state: 'thawing', readyAt })
+    expect(await catalog.item(b)).toMatchObject({ state: 'fetching' })
+    expect(await catalog.leaseItem(b, 'other', nobodyIsGone)).toBe(false)
+    await catalog.changeItems([])
+  })
+})
+
+describe('the thaw of a bundle', () => {
+  test('is asked for by one at a time, also in one process, and taken over from who is gone', async () => {
+    const bundles = [7n, 8n, 9n]
+    const won = await Promise.all(['a', 'b', 'a'].map((owner) => catalog.claimThaws(bundles, owner, nobodyIsGone)))
+    expect(won.flatMap((claimed) => [...claimed]).sort()).toEqual(bundles)
+    const owner = (bundle: bigint) => ['a', 'b', 'a'][won.findIndex((claimed) => claimed.has(bundle))] as string
+    expect([...(await catalog.claimThaws([7n], 'heir', (gone) => gone === owner(7n)))]).toEqual([7n])
+    await catalog.releaseThaws([7n], owner(8n)) // not its own any more
+    expect([...(await catalog.claimThaws([7n], 'late', nobodyIsGone))]).toEqual([])
+    await catalog.releaseThaws([7n], 'heir')
+    expect([...(await catalog.claimThaws([7n, 7n], 'late', nobodyIsGone))]).toEqual([7n])
+    expect((await catalog.claimThaws([], 'late', nobodyIsGone)).size).toBe(0)
+  })
+})
+
+test('a duty has one holder, who may keep it, leave it, or be gone', async () => {
+  expect(await catalog.isOnDuty('watch', nobodyIsGone)).toBe(false)
+  const taken = await Promise.all(['a', 'b'].map((owner) => catalog.takeDuty('watch', owner, nobodyIsGone)))
+  expect(taken.filter(Boolean)).toHaveLength(1)
+  const [holder, other] = taken[0] ? ['a', 'b'] : ['b', 'a']
+  expect(await catalog.takeDuty('watch', holder as string, nobodyIsGone)).toBe(true)
+  expect(await catalog.isOnDuty('watch', nobodyIsGone)).toBe(true)
+  expect(await catalog.isOnDuty('watch', (gone) => gone === holder)).toBe(false)
+  await catalog.leaveDuty('watch', other as string)
+  expect(await catalog.takeDuty('watch', other as string, nobodyIsGone)).toBe(false)
+  expect(await catalog.takeDuty('watch', other as string, (gone) => gone === holder)).toBe(true)
+  await catalog.leaveDuty('watch', other as string)
+  expect(await catalog.isOnDuty('watch', nobodyIsGone)).toBe(false)
 })

@@ -8,14 +8,17 @@ import { cleanJson, cleanText } from './clean-text.js'
 import type { Prisma, PrismaClient } from './client/client.js'
 import type { Database } from './database.js'
 import { FILE_COLUMNS, type FileRows } from './file-row.js'
+import { changeItems } from './item-changes.js'
 import { goneOwners, LEASE_END, leaseIsFree } from './leases.js'
 import { gatherNeeded, NEEDED_TOTALS, neededBundles } from './needed.js'
 import type { PrismaDoor } from './prisma-door.js'
+import { duties, thawClaims } from './thaw-claims.js'
 import { isUuid } from './uuid.js'
 
 const OPEN: RetrievalState[] = ['requested', 'thawing', 'ready', 'fetching']
 const OVER: RetrievalState[] = ['done', 'failed', 'expired']
-const ITEMS_A_PAGE = 500
+/** As many as a vault is asked about at once. */
+const ITEMS_A_PAGE = 1_000
 
 /** An item with its bundle, but without the keys of its rows and the plan: those may be large. */
 const ITEM = {
@@ -43,6 +46,7 @@ export function retrievalVerbs(database: Database, fileRows: FileRows, prisma: P
     async openRetrieval({ request, target, detached }) {
       const same = {
         finishedAt: null,
+        agreedAt: { not: null },
         request: { equals: JSON.parse(cleanJson(request)) },
         target: new Uint8Array(rawToBytes(target)),
         detached,
@@ -57,6 +61,29 @@ export function retrievalVerbs(database: Database, fileRows: FileRows, prisma: P
       const id = randomUUID()
       await createRetrieval(database, id, request, rows)
       return mustRead(id)
+    },
+
+    async agreeTo(id, { thawLimitUsd, offer }) {
+      const { rowCount } = await database.query(
+        `UPDATE retrieval SET agreed_at = coalesce(agreed_at, now()), consent = $2, thaw_limit_usd = $3 WHERE id = $1`,
+        [id, cleanJson(offer), thawLimitUsd],
+      )
+      if (rowCount === 0) throw new FirnError('try-again', 'The offer is too old: ask for the files again.')
+      return mustRead(id)
+    },
+
+    async dropRetrieval(id) {
+      await database.query('DELETE FROM retrieval WHERE id = $1 AND agreed_at IS NULL', [id])
+    },
+
+    async spend(id, usd) {
+      // Sums of prices do not meet to the last bit.
+      const { rowCount } = await database.query(
+        `UPDATE retrieval SET thaw_spent_usd = thaw_spent_usd + $2
+         WHERE id = $1 AND thaw_spent_usd + $2 <= thaw_limit_usd * (1 + 1e-9) + 1e-9`,
+        [id, usd],
+      )
+      return rowCount === 1
     },
 
     retrieval: async (id) => (isUuid(id) ? read(id) : undefined),
@@ -115,6 +142,10 @@ export function retrievalVerbs(database: Database, fileRows: FileRows, prisma: P
       await prisma((client) => client.item.update({ where: { id }, data, select: { id: true } }))
     },
 
+    changeItems: (changes) => changeItems(database, changes),
+    ...thawClaims(database),
+    ...duties(database),
+
     async finishRetrieval(id) {
       await database.query(
         `UPDATE retrieval SET state = f.state, finished_at = CASE WHEN f.state = ANY($2::text[]) THEN coalesce(finished_at, now()) END
@@ -136,7 +167,10 @@ export function retrievalVerbs(database: Database, fileRows: FileRows, prisma: P
     },
 
     openItems: ({ detached }) =>
-      itemPages(prisma, { state: { in: OPEN }, retrieval: { finishedAt: null, ...(detached && { detached: true }) } }),
+      itemPages(prisma, {
+        state: { in: OPEN },
+        retrieval: { finishedAt: null, agreedAt: { not: null }, ...(detached && { detached: true }) },
+      }),
   }
 }
 
@@ -150,6 +184,7 @@ async function createRetrieval(
   try {
     await gatherNeeded(connection, rows)
     await connection.query('BEGIN')
+    await connection.query(`DELETE FROM retrieval WHERE agreed_at IS NULL AND created_at < now() - interval '1 day'`)
     await connection.query(`INSERT INTO retrieval (id, request, target, detached, state) VALUES ($1, $2, $3, $4, 'requested')`, [
       id,
       cleanJson(request),
@@ -157,8 +192,8 @@ async function createRetrieval(
       detached,
     ])
     await connection.query(
-      `INSERT INTO item (retrieval, bundle, state, files, bytes, bundles, seqs)
-       SELECT $1, t.holder, 'requested', t.files, t.bytes, k.bundles, k.seqs
+      `INSERT INTO item (retrieval, bundle, state, files, bytes, bundles, seqs, span_offset, span_length)
+       SELECT $1, t.holder, 'requested', t.files, t.bytes, k.bundles, k.seqs, t.span_offset, t.span_length
        FROM (${NEEDED_TOTALS}) t
        JOIN (
          SELECT holder, array_agg(bundle ORDER BY data_offset, bundle, seq) AS bundles, array_agg(seq ORDER BY data_offset, bundle, seq) AS seqs
@@ -213,6 +248,10 @@ async function readRetrieval(prisma: PrismaClient, id: string): Promise<Retrieva
     layout: record.layout as Layout,
     ...(record.host !== null && { host: record.host }),
     state: record.state as RetrievalState,
+    ...(record.agreedAt !== null && { agreedAt: record.agreedAt }),
+    ...(record.consent !== null && { consent: record.consent as Record<string, unknown> }),
+    thawLimitUsd: record.thawLimitUsd,
+    thawSpentUsd: record.thawSpentUsd,
     createdAt: record.createdAt,
     ...(record.finishedAt !== null && { finishedAt: record.finishedAt }),
     items,
@@ -254,4 +293,6 @@ const itemRowOf = (record: ItemRecord): ItemRow => ({
   ...(record.readyAt && { readyAt: record.readyAt }),
   ...(record.expiresAt && { expiresAt: record.expiresAt }),
   ...(record.reason !== null && { reason: record.reason }),
+  ...(record.spanOffset !== null &&
+    record.spanLength !== null && { span: { offset: Number(record.spanOffset), length: Number(record.spanLength) } }),
 })

@@ -14,6 +14,7 @@ const SQL_TYPES: Record<string, string> = {
   Int: 'integer',
   String: 'text',
   Boolean: 'boolean',
+  Float: 'double precision',
   Bytes: 'bytea',
   Json: 'jsonb',
   DateTime: 'timestamp with time zone',

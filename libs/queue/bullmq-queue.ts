@@ -21,7 +21,7 @@ const LOOK_UPS_AT_ONCE = 32
 /** Jobs of one statement, and of one transaction. */
 const ADDED_AT_ONCE = 1_000
 
-type QueueHandle = Pick<Queue, 'addBulk' | 'getJob' | 'getJobState' | 'getJobCountByTypes' | 'close'>
+type QueueHandle = Pick<Queue, 'addBulk' | 'getJob' | 'getJobState' | 'getJobCountByTypes' | 'upsertJobScheduler' | 'close'>
 type WorkerHandle = Pick<Worker, 'close' | 'waitUntilReady'> & {
   on(event: 'failed', listener: (job: Job | undefined, error: Error) => void): unknown
   on(event: 'lockRenewalFailed', listener: (jobIds: string[]) => void): unknown
@@ -43,6 +43,15 @@ export function bullmqQueue(backend: Backend): JobQueue {
   const queues = new Map<JobName, QueueHandle>()
   const workers = new Set<QueueWorker>()
   let closing: Promise<void> | undefined
+
+  const jobOptions = {
+    attempts: ATTEMPTS,
+    backoff: { type: 'exponential', delay: backend.retryDelayMs },
+    // What became of a job stands in the catalog. A kept one would be in the way of its successor.
+    removeOnComplete: true,
+    removeOnFail: true,
+    stackTraceLimit: 0,
+  }
 
   function queueOf(name: JobName): QueueHandle {
     if (closing) throw new FirnError('failed', 'The queue is closed.')
@@ -96,19 +105,15 @@ export function bullmqQueue(backend: Backend): JobQueue {
         fresh.slice(start, start + ADDED_AT_ONCE).map(({ id, payload }) => ({
           name,
           data: payload,
-          opts: {
-            jobId: id,
-            ...(delayMs > 0 && { delay: delayMs }),
-            attempts: ATTEMPTS,
-            backoff: { type: 'exponential', delay: backend.retryDelayMs },
-            // What became of a job stands in the catalog. A kept one would be in the way of its successor.
-            removeOnComplete: true,
-            removeOnFail: true,
-            stackTraceLimit: 0,
-          },
+          opts: { ...jobOptions, jobId: id, ...(delayMs > 0 && { delay: delayMs }) },
         })),
       )
     }
+  }
+
+  async function every<K extends JobName>(name: K, payload: Jobs[K], intervalMs: number): Promise<void> {
+    const data = checkedPayload(name, payload)
+    await queueOf(name).upsertJobScheduler(`every-${jobId(name, data)}`, { every: intervalMs }, { name, data, opts: jobOptions })
   }
 
   async function work<K extends JobName>(name: K, handler: JobHandler<K>, options: WorkOptions<K>): Promise<QueueWorker> {
@@ -213,6 +218,7 @@ export function bullmqQueue(backend: Backend): JobQueue {
   return {
     add: (name, payload, options) => explained(addMany(name, [payload], options)),
     addMany: (name, payloads, options) => explained(addMany(name, payloads, options)),
+    every: (name, payload, intervalMs) => explained(every(name, payload, intervalMs)),
     work: (name, handler, options) => explained(work(name, handler, options)),
 
     pending: (name) => explained(count(name)),

@@ -22,7 +22,7 @@ interface Kind<P> {
 const KINDS: { readonly [K in JobName]: Kind<Jobs[K]> } = {
   'store-bundle': { schema: z.object({ bundleId: id }), key: ({ bundleId }) => bundleId },
   'index-bundle': { schema: z.object({ bundleId: id }), key: ({ bundleId }) => bundleId },
-  'restore-bundle': { schema: z.object({ itemId: id }), key: ({ itemId }) => itemId },
+  'watch-retrievals': { schema: z.object({}).transform(() => ({})), key: () => 'all' },
 }
 
 /** The payload, checked; asked on both ends. Throws an error of code `failed` that names what is wrong with it. */

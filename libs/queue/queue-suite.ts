@@ -102,11 +102,23 @@ export function describeQueue(name: string, create: () => Promise<QueueStore>): 
     test('keeps the kinds of jobs apart', async () => {
       const runs: string[] = []
       await queue.add('index-bundle', { bundleId: 'b' })
-      await queue.add('restore-bundle', { itemId: 'i' })
-      await queue.work('restore-bundle', async ({ itemId }) => void runs.push(itemId), { concurrency: 1 })
-      await until(async () => (await queue.pending('restore-bundle')) === 0)
-      expect(runs).toEqual(['i'])
+      await queue.add('watch-retrievals', {})
+      await queue.work('watch-retrievals', async () => void runs.push('watch'), { concurrency: 1 })
+      await until(async () => (await queue.pending('watch-retrievals')) === 0)
+      expect(runs).toEqual(['watch'])
       expect(await queue.pending('index-bundle')).toBe(1)
+    })
+
+    test('adds a job again and again, once however often it is asked to, and beside those that are added', async () => {
+      let runs = 0
+      await queue.work('watch-retrievals', async () => void runs++, { concurrency: 1 })
+      for (let asked = 0; asked < 3; asked++) await queue.every('watch-retrievals', {}, 100)
+      await until(() => runs >= 3)
+      await queue.every('watch-retrievals', {}, 3_600_000)
+      await until(async () => (await queue.pending('watch-retrievals')) === 1)
+      const before = runs
+      await queue.add('watch-retrievals', {})
+      await until(async () => runs > before && (await queue.pending('watch-retrievals')) === 1)
     })
 
     test('counts what waits, is delayed or runs', async () => {

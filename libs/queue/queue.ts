@@ -12,6 +12,12 @@ export interface JobQueue {
   /** The same for many at once, in a few round trips. */
   addMany<K extends JobName>(name: K, payloads: readonly Jobs[K][], options?: AddOptions): Promise<void>
 
+  /**
+   * Adds the job every so many milliseconds from now on, until it is asked for with another interval. Asking again changes nothing;
+   * the queue keeps it, and a queue that lost it must be asked again.
+   */
+  every<K extends JobName>(name: K, payload: Jobs[K], intervalMs: number): Promise<void>
+
   /** Runs `handler` for each job of that name in this process, until the returned worker is stopped. */
   work<K extends JobName>(name: K, handler: JobHandler<K>, options: WorkOptions<K>): Promise<QueueWorker>
 
@@ -31,7 +37,8 @@ export interface AddOptions {
 export interface Jobs {
   'store-bundle': { bundleId: string }
   'index-bundle': { bundleId: string }
-  'restore-bundle': { itemId: string }
+  /** There is something new to look at: a retrieval was made, or a thaw is due. */
+  'watch-retrievals': Record<string, never>
 }
 
 export type JobName = keyof Jobs

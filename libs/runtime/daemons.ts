@@ -1,9 +1,9 @@
 /** The long-running parts, as `firn worker`, `firn retriever` and `firn up` run them: until a signal comes. */
-import { setTimeout as sleep } from 'node:timers/promises'
 import { keepReconciling, reconcile } from '#libs/archive/reconcile.js'
+import { runRetriever as keepRetrieving } from '#libs/archive/retriever.js'
 import { watchRetrievals } from '#libs/archive/watch-retrievals.js'
 import { startWorkers } from '#libs/archive/work.js'
-import type { BundleRow, Catalog } from '#libs/catalog/catalog.js'
+import type { BundleRow, Catalog, ItemRow, RetrievalRow } from '#libs/catalog/catalog.js'
 import { rawFromText } from '#libs/os/raw.js'
 import { jobId } from '#libs/queue/jobs.js'
 import type { CommandContext } from './command.js'
@@ -78,9 +78,6 @@ export async function runWorkers(
   clearTimeout(finishing)
 }
 
-/** New retrievals are seen this soon, however far away the next thaw is. */
-const LOOK_MS = 2_000
-
 export async function runRetriever(
   runtime: Runtime,
   { config, log, signal, reporter }: Context,
@@ -88,35 +85,24 @@ export async function runRetriever(
 ): Promise<void> {
   const [catalog, index] = await Promise.all([runtime.catalog(), runtime.index()])
   const parts = { ...runtime, catalog, index }
-  reporter.note('watching retrievals; stop with ^C')
-  let known = ''
-  let nextLook = 0
-  while (!signal.aborted) {
-    const open = (await catalog.retrievals({ open: true })).map(({ id }) => id).join()
-    if (open !== known || Date.now() >= nextLook) {
-      known = open
-      const round = await watchRetrievals(parts, {
-        signal,
-        restoreDir: rawFromText(config.restoreDir),
-        onDone: (retrieval) => {
-          metrics?.retrievalDone(retrieval.filesRestored, retrieval.filesFailed)
-          log.info(
-            { retrieval: retrieval.id, restored: retrieval.filesRestored, failed: retrieval.filesFailed },
-            'retrieval done',
-          )
-        },
-        onItemFailed: (item, reason) => {
-          metrics?.itemFailed()
-          log.warn({ retrieval: item.retrievalId, bundle: item.bundle.id, reason }, 'item failed')
-        },
-        onTrouble: (retrieval, reason) => log.warn({ retrieval: retrieval.id, reason }, 'retrieval in trouble'),
-      })
-      const latest = Date.now() + config.checkSeconds * 1000
-      nextLook = round.nextAt ? Math.min(latest, round.nextAt.getTime() + 50) : latest
-    }
-    if (once) return
-    await sleep(Math.max(50, Math.min(LOOK_MS, nextLook - Date.now())), undefined, { signal }).catch(() => {})
+  const options = {
+    signal,
+    checkSeconds: config.checkSeconds,
+    restoreDir: rawFromText(config.restoreDir),
+    onDone: ({ id: retrieval, filesRestored: restored, filesFailed: failed }: RetrievalRow) => {
+      metrics?.retrievalDone(restored, failed)
+      log.info({ retrieval, restored, failed }, 'retrieval done')
+    },
+    onItemFailed: (item: ItemRow, reason: string) => {
+      metrics?.itemFailed()
+      log.warn({ retrieval: item.retrievalId, bundle: item.bundle.id, reason }, 'item failed')
+    },
+    onTrouble: (of: string, reason: string) => log.warn({ of, reason }, 'trouble; it is tried again'),
+    onDuty: (mine: boolean) => log.info({}, mine ? 'on duty' : 'another retriever is on duty; standing by'),
   }
+  reporter.note('watching retrievals; stop with ^C')
+  if (once) await watchRetrievals(parts, options)
+  else await keepRetrieving({ ...parts, queue: await runtime.queue() }, options)
 }
 
 /** What a line of the log is about, whoever looks for it: the set, the bundle, or the job. */

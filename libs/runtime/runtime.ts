@@ -2,6 +2,7 @@
  * The one place where concrete adapters meet: everything the story needs, opened when it is first asked for and closed last first.
  * Nothing below asks whether this is embedded or distributed; only the values differ.
  */
+import { RETRIEVER } from '#libs/archive/retriever-duty.js'
 import type { Vaults } from '#libs/archive/vaults.js'
 import { openPacker, type Packer } from '#libs/bundle/pack.js'
 import type { Catalog } from '#libs/catalog/catalog.js'
@@ -35,6 +36,8 @@ export interface Runtime extends AsyncDisposable {
   queue(): Promise<JobQueue>
   index(): Promise<SearchIndex>
   packer(): Packer
+  /** Tells the retriever that there is something new, where one is on duty. */
+  wakeRetriever(): Promise<void>
 }
 
 export interface RuntimeOptions {
@@ -61,6 +64,19 @@ export function openRuntime({ config, log, migrate }: RuntimeOptions): Runtime {
     else await migrations.assertMigrated(url)
     return url
   })
+  const catalog = once(async () => {
+    const { openCatalog } = await import('#libs/catalog/open-catalog.js')
+    const catalog = await openCatalog({ url: await database(), poolSize: config.workers + 6 })
+    releasers.push(() => catalog.close())
+    return catalog
+  })
+  const queue = once(async () => {
+    const { openQueue } = await import('#libs/queue/open-queue.js')
+    const url = config.queueUrl === 'postgres:' ? await database() : config.queueUrl
+    const queue = await openQueue(url, { onError: (error) => log.warn({ error: String(error) }, 'queue') })
+    releasers.push(() => queue.close())
+    return queue
+  })
   return {
     embedded,
     alone: embedded,
@@ -70,19 +86,8 @@ export function openRuntime({ config, log, migrate }: RuntimeOptions): Runtime {
     source: openTreeSource(),
     vaults,
     leaveOut: leftOut(config),
-    catalog: once(async () => {
-      const { openCatalog } = await import('#libs/catalog/open-catalog.js')
-      const catalog = await openCatalog({ url: await database(), poolSize: config.workers + 6 })
-      releasers.push(() => catalog.close())
-      return catalog
-    }),
-    queue: once(async () => {
-      const { openQueue } = await import('#libs/queue/open-queue.js')
-      const url = config.queueUrl === 'postgres:' ? await database() : config.queueUrl
-      const queue = await openQueue(url, { onError: (error) => log.warn({ error: String(error) }, 'queue') })
-      releasers.push(() => queue.close())
-      return queue
-    }),
+    catalog,
+    queue,
     index: once(async () => {
       const { openSearchIndex } = await import('#libs/search/open-index.js')
       const index = await openSearchIndex(config.searchUrl === 'postgres:' ? await database() : config.searchUrl)
@@ -94,6 +99,9 @@ export function openRuntime({ config, log, migrate }: RuntimeOptions): Runtime {
       releasers.push(() => packer.close())
       return packer
     }),
+    async wakeRetriever() {
+      if (await (await catalog()).isOnDuty(RETRIEVER, isOwnerGone)) await (await queue()).add('watch-retrievals', {})
+    },
     [Symbol.asyncDispose]: () => releasers[Symbol.asyncDispose](),
   }
 }

@@ -4,7 +4,7 @@ import type { PriceList } from './prices/price-list.js'
 import type { Vault } from './vault.js'
 import { parseVaultUrl, type VaultUrl } from './vault-url.js'
 
-/** What remote vaults need beside their URL; a local one needs none of it. */
+/** What vaults need beside their URL. */
 export interface VaultOptions {
   /** What thawing and reading costs. */
   readonly prices: PriceList
@@ -20,9 +20,9 @@ interface Scheme {
 const SCHEMES: Record<string, Scheme> = {
   local: {
     example: 'local:/srv/vault',
-    open: async (url) => {
+    open: async (url, { prices }) => {
       const { localOptions, openLocalVault } = await import('./local/local-vault.js')
-      return openLocalVault(localOptions(url))
+      return openLocalVault(localOptions(url, prices))
     },
   },
 }

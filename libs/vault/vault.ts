@@ -119,6 +119,8 @@ export interface QuoteRequest {
   /** Objects to be thawed, and their bytes that will be. */
   readonly objects: number
   readonly thawBytes: number
+  /** The part of them that is asked for: what a vault thaws that can thaw ranges. Default: all of it. */
+  readonly rangeBytes?: number
   /** What will be read of them. */
   readonly readBytes: number
   readonly tier: ThawTier

@@ -4,7 +4,9 @@ import { mkdir, open, opendir, stat, unlink } from 'node:fs/promises'
 import { dirname, join, normalize } from 'node:path'
 import { errnoOf, FirnError } from '#libs/errors/errors.js'
 import { checkKey, checkPrefix } from '../object-key.js'
-import type { CallOptions, Stored, Thaw, Vault } from '../vault.js'
+import type { PriceList } from '../prices/price-list.js'
+import { quoteFor } from '../prices/quote.js'
+import type { CallOptions, QuoteRequest, Stored, Thaw, Vault } from '../vault.js'
 import { checkOptions, type VaultUrl } from '../vault-url.js'
 import { makeDirectory, syncDirectory } from './durable.js'
 import { openHasher } from './hasher.js'
@@ -25,27 +27,33 @@ export interface LocalVaultOptions {
   readonly directory: string
   /** Makes what is uploaded from now on cold: it must be thawed, which takes so long. 0 is legal. Default: nothing is cold. */
   readonly thawSeconds?: number
+  /** What it asks for thawing and reading, as a service would: to rehearse. Default: nothing. */
+  readonly quote?: Vault['quote']
   /** Milliseconds since 1970, for tests that cannot wait for days. Default `Date.now`. */
   readonly now?: () => number
 }
 
-/** `local:/srv/vault?thaw=5` */
-export function localOptions(url: VaultUrl): LocalVaultOptions {
-  checkOptions(url, ['thaw'])
+/** `local:/srv/vault?thaw=5`; with `&prices=DEEP_ARCHIVE` it also asks the prices of that class of S3. */
+export function localOptions(url: VaultUrl, prices: PriceList): LocalVaultOptions {
+  checkOptions(url, ['thaw', 'prices'])
   if (!url.place.startsWith('/')) {
     throw new FirnError('usage', `The vault "local:${url.place}" is not absolute: write local:/ and the whole path.`)
   }
   if (url.place.includes('\0')) throw new FirnError('usage', 'The path of a local vault cannot hold a NUL character.')
   const directory = normalize(url.place).replace(/(?<=.)\/+$/, '')
   const thaw = url.query.get('thaw')
-  if (thaw === undefined) return { directory }
+  const storageClass = url.query.get('prices')
+  const priced = { service: 's3', storageClass: storageClass ?? '', region: 'us-east-1' } as const
+  const quote = storageClass === undefined ? {} : { quote: (request: QuoteRequest) => quoteFor(prices, priced, request) }
+  if (thaw === undefined) return { directory, ...quote }
   if (!/^\d{1,9}(\.\d{1,3})?$/.test(thaw)) {
     throw new FirnError('usage', `The vault option thaw=${thaw} is no number of seconds: write for example thaw=5.`)
   }
-  return { directory, thawSeconds: Number(thaw) }
+  return { directory, thawSeconds: Number(thaw), ...quote }
 }
 
-export function openLocalVault({ directory: root, thawSeconds, now = Date.now }: LocalVaultOptions): Vault {
+export function openLocalVault(options: LocalVaultOptions): Vault {
+  const { directory: root, thawSeconds, now = Date.now } = options
   const id = `local:${root}`
   const hasher = openHasher()
   const thaws = thawSeconds === undefined ? undefined : thawStates(thawSeconds, now)
@@ -323,7 +331,7 @@ export function openLocalVault({ directory: root, thawSeconds, now = Date.now }:
       })
     },
 
-    quote: () => undefined, // a disk of one's own costs nothing
+    quote: options.quote ?? (() => undefined), // a disk of one's own costs nothing
 
     async thawStates(keys, { signal } = {}) {
       const states = new Map<string, Thaw>()

@@ -25,12 +25,14 @@ export function quoteFor(list: PriceList, where: Priced, request: QuoteRequest):
   const { region, prices } = pricesOf(list, where)
   const gb = (bytes: number) => bytes / GB
   const thousands = request.objects / 1000
-  const thaw = request.thawBytes > 0 && prices.thaw ? tierOf(prices.thaw, request.tier, where) : undefined
+  // A Glacier vault thaws ranges; S3 whole objects only.
+  const thawBytes = where.service === 'glacier' ? (request.rangeBytes ?? request.thawBytes) : request.thawBytes
+  const thaw = thawBytes > 0 && prices.thaw ? tierOf(prices.thaw, request.tier, where) : undefined
   const months = request.days / DAYS_A_MONTH
   const parts = [
-    { what: 'thaw', usd: (thaw?.per_gb ?? 0) * gb(request.thawBytes) },
+    { what: 'thaw', usd: (thaw?.per_gb ?? 0) * gb(thawBytes) },
     { what: 'requests', usd: ((thaw?.per_1000 ?? 0) + prices.get_per_1000) * thousands },
-    { what: 'copy', usd: thaw ? (prices.copy_per_gb_month ?? 0) * gb(request.thawBytes) * months : 0 },
+    { what: 'copy', usd: thaw ? (prices.copy_per_gb_month ?? 0) * gb(thawBytes) * months : 0 },
     { what: 'read', usd: (prices.read_per_gb ?? 0) * gb(request.readBytes) },
     { what: 'transfer', usd: prices.egress_per_gb * gb(request.readBytes) },
   ].filter((part) => part.usd > 0)
