@@ -17,8 +17,8 @@ export interface Directories {
   pathsOf(ids: ReadonlySet<number>): Promise<Map<number, Raw>>
 }
 
-/** Some hundred bytes each: a few megabytes at most. */
-const KEPT = 10_000
+/** Neighbours of a walk follow each other, so few are enough: a megabyte or two in the three maps. */
+const KEPT = 2_000
 
 /** SQL: the bytes of a latin1 text, which is how `Raw` names travel to Postgres; and back. */
 export const toBytes = (text: string) => `convert_to(${text}, 'LATIN1')`

@@ -3,9 +3,9 @@
  * reads the environment. Every value knows where it came from, and everything wrong is said in one message.
  */
 import { readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { availableParallelism, homedir, hostname } from 'node:os'
 import { join, resolve } from 'node:path'
-import { parse as parseYaml } from 'yaml'
 import { errnoOf, FirnError } from '#libs/errors/errors.js'
 import { SHIPPED_PRICES } from '#libs/vault/prices/shipped-prices.js'
 import { nearest } from './nearest.js'
@@ -176,7 +176,9 @@ function readFile(
   }
   let values: unknown
   try {
-    values = parseYaml(text) ?? {}
+    // Loaded where there is a file: a tenth of a second that most commands need not wait for.
+    const { parse } = createRequire(import.meta.url)('yaml') as typeof import('yaml')
+    values = parse(text) ?? {}
   } catch (error) {
     wrong.push(`${path} is not YAML: ${error instanceof Error ? error.message.split('\n')[0] : error}`)
     return undefined
