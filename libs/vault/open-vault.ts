@@ -25,6 +25,15 @@ const SCHEMES: Record<string, Scheme> = {
       return openLocalVault(localOptions(url, prices))
     },
   },
+  glacier: {
+    example: 'glacier://photos?region=eu-west-1&manifests=s3://bucket/photos',
+    open: async (url) => {
+      const { glacierPlace } = await import('./glacier/glacier-options.js')
+      const place = glacierPlace(url)
+      const { openGlacierVault } = await import('./glacier/glacier-vault.js')
+      return openGlacierVault({ ...place, companion: await openVault(place.manifests) })
+    },
+  },
 }
 
 export async function openVault(url: string, options: VaultOptions): Promise<Vault> {

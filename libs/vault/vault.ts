@@ -22,8 +22,11 @@ export interface Vault {
   /** Can it be written? Makes the place where it is not there yet. Throws `vault-refused` with the reason. */
   prepare(options?: CallOptions): Promise<void>
 
-  /** Begins an object of unknown size. Cold class, if the vault has classes. */
-  upload(key: string, options?: CallOptions): Promise<Upload>
+  /**
+   * Begins an object of unknown size. Cold class, if the vault has classes. `expectedBytes`: about how large it will be, where that is
+   * known; the parts that it travels in are chosen by it.
+   */
+  upload(key: string, options?: CallOptions & { expectedBytes?: number }): Promise<Upload>
 
   /**
    * A small object in one step, in a class that needs no thaw (manifests, `firn-vault.json`). `replace`: the one exception to
@@ -99,6 +102,8 @@ export interface Sealed {
 export interface Stored {
   readonly bytes: number
   readonly modifiedAt: Date
+  /** The vault's own name for it, where that is not the key. */
+  readonly archiveId?: string
 }
 
 export type ThawTier = 'expedited' | 'standard' | 'bulk'

@@ -1,0 +1,111 @@
+/** The door to the SDK: one client for each vault, whose requests are hashed once, asked again with patience, and never wait for ever. */
+import { createHash } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
+import { GlacierClient, type GlacierClientConfig } from '@aws-sdk/client-glacier'
+import { NodeHttpHandler } from '@smithy/node-http-handler'
+import type { CallOptions } from '../vault.js'
+import { glacierError, isPassing } from './glacier-error.js'
+import { quietly } from './sdk-warning.js'
+
+export interface ServiceOptions {
+  readonly vaultName: string
+  readonly account: string
+  readonly region?: string
+  readonly endpoint?: string
+  /** For tests. Default: the SDK's own chain. */
+  readonly credentials?: { accessKeyId: string; secretAccessKey: string; sessionToken?: string }
+  /** Before the second try; doubled before each further one. Default 200 ms. */
+  readonly retryDelayMs?: number
+}
+
+export interface GlacierService {
+  readonly client: GlacierClient
+  /** Account and vault, as every request has them. */
+  readonly vault: { readonly accountId: string; readonly vaultName: string }
+  /**
+   * Runs a request that may happen twice, again where it failed in a way that may pass. Its error is the port's.
+   * `settle`: looks, before another try, whether the one before worked after all.
+   */
+  again<T>(what: string, call: () => Promise<T>, options?: AgainOptions<T>): Promise<T>
+  close(): void
+}
+
+export interface AgainOptions<T> extends CallOptions {
+  readonly settle?: () => Promise<T | undefined>
+  /** Errors that the caller knows better: passed on as they are. */
+  readonly keep?: (error: unknown) => boolean
+}
+
+const TRIES = 5
+/** A connection on which nothing moves for so long is given up. */
+const STALLED_MS = 60_000
+
+export function openService({
+  vaultName,
+  account,
+  region,
+  endpoint,
+  credentials,
+  retryDelayMs = 200,
+}: ServiceOptions): GlacierService {
+  const config: GlacierClientConfig = {
+    ...(region && { region }),
+    ...(endpoint && { endpoint }),
+    ...(credentials && { credentials }),
+    // A request that is repeated in silence may be paid twice: `again` says which may be.
+    maxAttempts: 1,
+    requestHandler: new NodeHttpHandler({
+      connectionTimeout: 10_000,
+      socketTimeout: STALLED_MS,
+      httpsAgent: { maxSockets: 64 },
+      httpAgent: { maxSockets: 64 },
+    }),
+    // Parts come with both their hashes; nothing is hashed a second time.
+    bodyChecksumGenerator: async ({ body, headers }) => [
+      headers['x-amz-content-sha256'] ?? knownSha256(body),
+      headers['x-amz-sha256-tree-hash'] ?? '',
+    ],
+  }
+  const client = quietly(() => new GlacierClient(config))
+
+  async function again<T>(what: string, call: () => Promise<T>, { signal, settle, keep }: AgainOptions<T> = {}): Promise<T> {
+    for (let tries = 1; ; tries++) {
+      signal?.throwIfAborted()
+      try {
+        if (tries > 1) {
+          const settled = await settle?.()
+          if (settled !== undefined) return settled
+        }
+        return await call()
+      } catch (error) {
+        signal?.throwIfAborted()
+        if (keep?.(error)) throw error
+        if (tries >= TRIES || !isPassing(error)) throw glacierError(error, what)
+        // Half of it by chance: workers that failed together shall not come back together.
+        const ms = retryDelayMs * 2 ** (tries - 1) * (0.5 + Math.random() / 2)
+        try {
+          await delay(ms, undefined, signal ? { signal } : {})
+        } catch {
+          throw signal?.reason
+        }
+      }
+    }
+  }
+
+  return { client, vault: { accountId: account, vaultName }, again, close: () => client.destroy() }
+}
+
+const sha256OfBody = new WeakMap<Uint8Array, string>()
+
+/** Says the plain SHA-256 of a body that was hashed as it came. */
+export function hashedBody(body: Buffer, sha256: string): Buffer {
+  sha256OfBody.set(body, sha256)
+  return body
+}
+
+function knownSha256(body: unknown): string {
+  if (body instanceof Uint8Array) return sha256OfBody.get(body) ?? createHash('sha256').update(body).digest('hex')
+  return createHash('sha256')
+    .update(String(body ?? ''))
+    .digest('hex')
+}
