@@ -27,11 +27,9 @@ const SCHEMES: Record<string, Scheme> = {
   },
   glacier: {
     example: 'glacier://photos?region=eu-west-1&manifests=s3://bucket/photos',
-    open: async (url) => {
-      const { glacierPlace } = await import('./glacier/glacier-options.js')
-      const place = glacierPlace(url)
-      const { openGlacierVault } = await import('./glacier/glacier-vault.js')
-      return openGlacierVault({ ...place, companion: await openVault(place.manifests) })
+    open: async (url, options) => {
+      const { openGlacier } = await import('./glacier/open-glacier.js')
+      return openGlacier(url, options, openVault)
     },
   },
 }

@@ -16,6 +16,8 @@ import { join } from 'node:path'
 import { type Clock, virtualClock } from './clock.js'
 import { openControl } from './control.js'
 import { type Faults, faultPlayer } from './faults.js'
+import { type EmulatedGlacier, emulateGlacier } from './glacier/glacier-service.js'
+import type { GlacierLimits } from './glacier/vaults.js'
 import { type Link, type LinkOptions, openLink } from './link.js'
 import { type Requests, requestBook } from './requests.js'
 import { type Behind, lookBehind } from './s3/behind.js'
@@ -32,6 +34,8 @@ export interface CloudOptions extends LinkOptions, S3Options {
   region?: string
   /** Buckets that are there from the start. */
   buckets?: readonly string[]
+  /** How long the jobs of Glacier vaults take, and their output stays. */
+  glacier?: Partial<GlacierLimits>
   /** Below it the bytes are kept; a directory of its own, removed in the end, unless given. */
   directory?: string
   credentials?: Credentials
@@ -49,6 +53,8 @@ export interface Cloud {
   readonly link: Link
   /** What S3 holds, seen and changed behind everybody's back. */
   readonly s3: Behind
+  /** What Glacier vaults hold. */
+  readonly glacier: EmulatedGlacier
   /** Credentials with a token, which expire by the virtual clock. */
   session(seconds: number): Credentials & { readonly sessionToken: string; readonly expiration: Date }
   stop(): Promise<void>
@@ -64,7 +70,8 @@ export async function startCloud(options: CloudOptions = {}): Promise<Cloud> {
   const book = requestBook()
   const link = openLink(options)
   const buckets = new Map((options.buckets ?? []).map((name) => [name, newBucket(name, region, clock.now())]))
-  const services = [openS3({ clock, book, directory, buckets, options })]
+  const glacier = emulateGlacier({ clock, book, directory, ...(options.glacier && { limits: options.glacier }) })
+  const services = [glacier, openS3({ clock, book, directory, buckets, options })]
   const control = openControl({ clock, faults, requests: book, link })
   const server = await listen({ clock, faults, book, link, services, control, find: (id) => known.get(id) }, port)
   return {
@@ -76,6 +83,7 @@ export async function startCloud(options: CloudOptions = {}): Promise<Cloud> {
     requests: book,
     link,
     s3: lookBehind(buckets, clock, directory),
+    glacier,
     session(seconds) {
       const session = {
         ...newCredentials('ASIA'),

@@ -17,6 +17,10 @@ export function rangeToThaw(wanted: ByteRange | undefined, archiveBytes: number)
   return asked.offset === 0 && asked.length >= archiveBytes ? undefined : asked
 }
 
+/** At most so many bytes are thawed of `objects` of which `rangeBytes` are wanted: for the price that is told before. */
+export const mostThawed = (rangeBytes: number, objects: number): number =>
+  2 * (rangeBytes + 2 * MIB * objects) + CHEAP_GROWTH * objects
+
 /** Grown to whole MiB on both sides; the last MiB of an archive may be shorter. */
 export function wholeMib({ offset, length }: ByteRange, archiveBytes: number): ByteRange {
   const start = Math.floor(Math.min(offset, archiveBytes - 1) / MIB) * MIB

@@ -166,9 +166,9 @@ export async function beginUpload(place: UploadPlace, { signal }: CallOptions): 
     return false
   }
 
-  async function seal(): Promise<void> {
+  async function seal(): Promise<undefined> {
     checkUsable()
-    if (state === 'sealed') return
+    if (state === 'sealed') return undefined
     try {
       if (part) {
         const last = part
@@ -178,6 +178,7 @@ export async function beginUpload(place: UploadPlace, { signal }: CallOptions): 
       await Promise.all(inFlight)
       checkUsable()
       state = 'sealed'
+      return undefined // the service verified each part, and does not read back
     } catch (error) {
       fail(error)
       throw failure!.error

@@ -34,20 +34,23 @@ const JOBS_FOR_READ_MS = 300_000
 /** From so many keys on, directories of the companion are listed instead of asking for each key. */
 const STATS_INSTEAD_OF_LIST = 20
 const STATS_AT_ONCE = 16
+const USUAL_MEMORY = 512 * 1024 * 1024
 
 const TIERS = { expedited: 'Expedited', standard: 'Standard', bulk: 'Bulk' } as const
 
 export interface GlacierVaultOptions extends ServiceOptions {
   /** Holds pointers and manifests; closed together with the vault. */
   readonly companion: Vault
-  /** All parts in flight of this process. Default 512 MiB. */
+  /** All parts in flight of this process. Default: 512 MiB for this vault. */
   readonly memory?: PartMemory
+  /** Default: nothing costs anything. */
+  readonly quote?: Vault['quote']
   /** Milliseconds since 1970, for tests that cannot wait for days. Default `Date.now`. */
   readonly now?: () => number
 }
 
 export function openGlacierVault(options: GlacierVaultOptions): Vault {
-  const { vaultName, companion, now = Date.now, memory = sharedMemory() } = options
+  const { vaultName, companion, now = Date.now, memory = openPartMemory(USUAL_MEMORY), quote = () => undefined } = options
   const id = `glacier://${vaultName}`
   const service = openService(options)
   const { client, again } = service
@@ -274,7 +277,7 @@ export function openGlacierVault(options: GlacierVaultOptions): Vault {
       }
     },
 
-    quote: () => undefined,
+    quote,
 
     async thawStates(keys, { signal, ranges } = {}) {
       signal?.throwIfAborted()
@@ -357,11 +360,3 @@ async function eachAtOnce<T>(items: readonly T[], step: (item: T) => Promise<voi
     await Promise.all(items.slice(start, start + STATS_AT_ONCE).map(step))
   }
 }
-
-const sharedMemory: () => PartMemory = (() => {
-  let memory: PartMemory | undefined
-  return () => {
-    memory ??= openPartMemory(512 * 1024 * 1024)
-    return memory
-  }
-})()

@@ -38,3 +38,11 @@ export function openPartMemory(budgetBytes: number): PartMemory {
     },
   }
 }
+
+let ofProcess: PartMemory | undefined
+
+/** One for all Glacier vaults of the process; the first to ask says how much. */
+export function processMemory(budgetBytes: number): PartMemory {
+  ofProcess ??= openPartMemory(budgetBytes)
+  return ofProcess
+}
