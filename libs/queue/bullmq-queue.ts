@@ -25,6 +25,8 @@ type QueueHandle = Pick<Queue, 'addBulk' | 'getJob' | 'getJobState' | 'getJobCou
 type WorkerHandle = Pick<Worker, 'close' | 'waitUntilReady'> & {
   on(event: 'failed', listener: (job: Job | undefined, error: Error) => void): unknown
   on(event: 'lockRenewalFailed', listener: (jobIds: string[]) => void): unknown
+  /** Called when the worker is being closed and none of its handlers runs: sees to it that `closed` comes though the store is away. */
+  letGo?(closed: Promise<void>): void
 }
 
 export interface Backend {
@@ -34,6 +36,8 @@ export interface Backend {
   /** Called when everything opened is closed. */
   close(): Promise<void>
   readonly onError: (error: unknown) => void
+  /** What is wrong when the store fails a call. */
+  explain(error: unknown): FirnError
   /** Before the second attempt, in ms, doubled before each further one. */
   readonly retryDelayMs: number
 }
@@ -123,6 +127,12 @@ export function bullmqQueue(backend: Backend): JobQueue {
     /** onFailed calls outside of any job. */
     const telling = new Set<Promise<void>>()
     let abandoning: FirnError | undefined
+    let busy = 0
+    let closed: Promise<void> | undefined
+    /** From here on all that is missing is the store's answer. */
+    const idle = () => {
+      if (closed && busy === 0) worker.letGo?.(closed)
+    }
 
     async function tell(payload: Jobs[K], error: unknown, final: boolean): Promise<void> {
       try {
@@ -132,22 +142,35 @@ export function bullmqQueue(backend: Backend): JobQueue {
       }
     }
 
-    async function run(job: Job, payload: Jobs[K], controller: AbortController, token: string | undefined): Promise<void> {
+    /** Of a job that this worker has: how it ended, as far as that can be said without the store. */
+    async function handled(job: Job, payload: Jobs[K], signal: AbortSignal): Promise<Ending> {
       try {
-        await handler(payload, { signal: controller.signal })
+        await handler(payload, { signal })
+        return { is: 'done' }
       } catch (error) {
-        if (error instanceof Postpone) {
-          await job.moveToDelayed(Date.now() + error.afterMs, token)
-          throw new DelayedError()
-        }
-        const { signal } = controller
-        if (signal.aborted && signal.reason === abandoning) return giveBack(job, token)
+        if (error instanceof Postpone) return { is: 'postponed', afterMs: error.afterMs }
+        if (signal.aborted && signal.reason === abandoning) return { is: 'given back' }
         // The job is another worker's now, and so is what there is to say of it.
-        if (signal.aborted) throw asFailure(error)
+        if (signal.aborted) return { is: 'failed', error: asFailure(error) }
         const final = isFinal(error) || job.attemptsMade + 1 >= (job.opts.attempts ?? 1)
         await tell(payload, error, final)
-        throw isFinal(error) ? new UnrecoverableError(asFailure(error).message) : asFailure(error)
+        const failure = asFailure(error)
+        return { is: 'failed', error: isFinal(error) ? new UnrecoverableError(failure.message) : failure }
       }
+    }
+
+    async function run(job: Job, payload: Jobs[K], controller: AbortController, token: string | undefined): Promise<void> {
+      busy++
+      const ending = await handled(job, payload, controller.signal).finally(() => {
+        busy--
+        idle()
+      })
+      if (ending.is === 'postponed') {
+        await job.moveToDelayed(Date.now() + ending.afterMs, token)
+        throw new DelayedError()
+      }
+      if (ending.is === 'given back') return giveBack(job, token)
+      if (ending.is === 'failed') throw ending.error
     }
 
     const worker = backend.openWorker(
@@ -191,13 +214,15 @@ export function bullmqQueue(backend: Backend): JobQueue {
       }
     }
 
-    let closed: Promise<void> | undefined
     const self: QueueWorker = {
       async stop(graceMs) {
-        closed ??= worker.close().then(async () => {
-          await Promise.all(telling)
-          workers.delete(self)
-        })
+        if (closed === undefined) {
+          closed = worker.close().then(async () => {
+            await Promise.all(telling)
+            workers.delete(self)
+          })
+          idle()
+        }
         const enough = new AbortController()
         const waited = graceMs > 0 ? delay(graceMs, undefined, { signal: enough.signal }).catch(() => {}) : Promise.resolve()
         await Promise.race([closed, waited])
@@ -212,16 +237,24 @@ export function bullmqQueue(backend: Backend): JobQueue {
     return self
   }
 
+  async function answered<T>(call: Promise<T>): Promise<T> {
+    try {
+      return await call
+    } catch (error) {
+      throw error instanceof FirnError ? error : backend.explain(error)
+    }
+  }
+
   const count = async (name: JobName): Promise<number> =>
     queueOf(name).getJobCountByTypes('waiting', 'prioritized', 'delayed', 'active')
 
   return {
-    add: (name, payload, options) => explained(addMany(name, [payload], options)),
-    addMany: (name, payloads, options) => explained(addMany(name, payloads, options)),
-    every: (name, payload, intervalMs) => explained(every(name, payload, intervalMs)),
-    work: (name, handler, options) => explained(work(name, handler, options)),
+    add: (name, payload, options) => answered(addMany(name, [payload], options)),
+    addMany: (name, payloads, options) => answered(addMany(name, payloads, options)),
+    every: (name, payload, intervalMs) => answered(every(name, payload, intervalMs)),
+    work: (name, handler, options) => answered(work(name, handler, options)),
 
-    pending: (name) => explained(count(name)),
+    pending: (name) => answered(count(name)),
 
     close() {
       closing ??= (async () => {
@@ -235,14 +268,10 @@ export function bullmqQueue(backend: Backend): JobQueue {
   }
 }
 
-async function explained<T>(call: Promise<T>): Promise<T> {
-  try {
-    return await call
-  } catch (error) {
-    if (error instanceof FirnError) throw error
-    throw new FirnError('database', `The queue does not answer as it should: ${asFailure(error).message}.`, { cause: error })
-  }
-}
+type Ending =
+  | { readonly is: 'done' | 'given back' }
+  | { readonly is: 'postponed'; readonly afterMs: number }
+  | { readonly is: 'failed'; readonly error: Error }
 
 /** Back to the queue, with no attempt used up: another worker, or this one after a restart, takes it. */
 async function giveBack(job: Job, token: string | undefined): Promise<never> {
@@ -251,7 +280,7 @@ async function giveBack(job: Job, token: string | undefined): Promise<never> {
 }
 
 /** What the queue keeps of an error: its message, cleaned. The error itself was told to the owner. */
-function asFailure(error: unknown): Error {
+export function asFailure(error: unknown): Error {
   const message = typeof error === 'object' && error !== null && 'message' in error ? String(error.message) : String(error)
   return new Error(cleanText(message))
 }

@@ -25,6 +25,8 @@ const KINDS: { readonly [K in JobName]: Kind<Jobs[K]> } = {
   'watch-retrievals': { schema: z.object({}).transform(() => ({})), key: () => 'all' },
 }
 
+export const JOB_NAMES = Object.keys(KINDS) as JobName[]
+
 /** The payload, checked; asked on both ends. Throws an error of code `failed` that names what is wrong with it. */
 export function checkedPayload<K extends JobName>(name: K, payload: unknown): Jobs[K] {
   const kind: Kind<Jobs[K]> = KINDS[name]

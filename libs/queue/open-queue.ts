@@ -5,6 +5,8 @@ import type { JobQueue } from './queue.js'
 export interface QueueDeps {
   /** Told of every error that belongs to no call: lost connections, lost locks. The queue goes on by itself. */
   readonly onError: (error: unknown) => void
+  /** Told, when it is opened and later, what its owner should know of the store and what is no error. */
+  readonly onNotice?: (text: string) => void
 }
 
 type Opener = (url: string, deps: QueueDeps) => Promise<JobQueue>
@@ -14,7 +16,19 @@ const openPostgres: Opener = async (url, deps) => {
   return openPostgresQueue({ url, ...deps })
 }
 
-const SCHEMES: Record<string, Opener> = { postgres: openPostgres, postgresql: openPostgres }
+const openRedis: Opener = async (url, deps) => {
+  const { openRedisQueue } = await import('./redis/redis-queue.js')
+  return openRedisQueue({ url, ...deps })
+}
+
+const SCHEMES: Record<string, Opener> = {
+  postgres: openPostgres,
+  postgresql: openPostgres,
+  redis: openRedis,
+  rediss: openRedis,
+  'redis+sentinel': openRedis,
+  'rediss+sentinel': openRedis,
+}
 
 export async function openQueue(url: string, deps: QueueDeps): Promise<JobQueue> {
   const scheme = /^([a-z][a-z0-9+.-]*):/.exec(url)?.[1]

@@ -62,7 +62,11 @@ const SETTINGS: { readonly [K in keyof Config]: Setting<K> } = {
   home: { variable: 'FIRN_HOME', parse: resolvedPath, byDefault: (_, env) => defaultHome(env) },
   host: { variable: 'FIRN_HOST', parse: plainName, byDefault: () => hostname() },
   databaseUrl: { variable: 'FIRN_DATABASE_URL', parse: databaseUrl, byDefault: () => 'embedded:' },
-  queueUrl: { variable: 'FIRN_QUEUE_URL', parse: urlOf('postgres', 'postgresql'), byDefault: () => 'postgres:' },
+  queueUrl: {
+    variable: 'FIRN_QUEUE_URL',
+    parse: urlOf('postgres', 'postgresql', 'redis', 'rediss', 'redis+sentinel', 'rediss+sentinel'),
+    byDefault: () => 'postgres:',
+  },
   vaultUrl: { variable: 'FIRN_VAULT_URL', parse: vaultUrl, byDefault: (so) => `local:${join(so.home as string, 'vault')}` },
   searchUrl: {
     variable: 'FIRN_SEARCH_URL',

@@ -9,9 +9,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { elasticsearch, elasticsearch8 } from './elasticsearch.js'
 import { postgres } from './postgres.js'
+import { redis } from './redis.js'
 import { installPackages, type Server, type Started, serversDirectory } from './server.js'
 
-const SERVERS: readonly Server[] = [postgres, elasticsearch, elasticsearch8]
+const SERVERS: readonly Server[] = [postgres, redis, elasticsearch, elasticsearch8]
 const TOOLS = ['libarchive-tools', 'tar', 'python3', 'acl', 'attr']
 
 const chosen = process.env['FIRN_TEST_SERVERS']?.split(',')

@@ -176,7 +176,9 @@ describe('the URL of a queue', () => {
     for (const url of ['amqp://firn:secret@host/', 'nothing', '', 'constructor://x']) {
       await expect(openQueue(url, { onError: () => {} })).rejects.toMatchObject({
         code: 'usage',
-        message: expect.stringMatching(/^((?!secret).)*choose one of postgres:\/\/\.\.\., postgresql:\/\/\.\.\.\.$/),
+        message: expect.stringMatching(
+          /^((?!secret).)*choose one of postgres:\/\/\.\.\., postgresql:\/\/\.\.\., redis:\/\/.*\.\.\.\.$/,
+        ),
       })
     }
   })

@@ -13,10 +13,11 @@ import {
 } from 'bullmq'
 import pg from 'pg'
 import { FirnError } from '#libs/errors/errors.js'
-import { bullmqQueue, STALLED_AT_MOST } from '../bullmq-queue.js'
+import { asFailure, bullmqQueue, STALLED_AT_MOST } from '../bullmq-queue.js'
 import { RETRY_DELAY_MS } from '../jobs.js'
 import type { QueueDeps } from '../open-queue.js'
 import type { JobQueue } from '../queue.js'
+import { toldOnce } from '../told-once.js'
 
 export interface PostgresQueueOptions extends QueueDeps {
   readonly url: string
@@ -41,7 +42,7 @@ const CLOCK_LEEWAY_MS = 1_000
 
 export async function openPostgresQueue(options: PostgresQueueOptions): Promise<JobQueue> {
   const { url, poolSize = 4, lockDurationMs = 60_000, retryDelayMs = RETRY_DELAY_MS } = options
-  const onError = once(options.onError)
+  const onError = toldOnce(options.onError)
   const pool = new pg.Pool({
     ...withSettings(url),
     max: poolSize,
@@ -67,6 +68,8 @@ export async function openPostgresQueue(options: PostgresQueueOptions): Promise<
   return bullmqQueue({
     onError,
     retryDelayMs,
+    explain: (error) =>
+      new FirnError('database', `The queue does not answer as it should: ${asFailure(error).message}.`, { cause: error }),
 
     openQueue(name) {
       const queue = new Queue(name, { connection, streams: { events: { maxLen: KEPT_EVENTS } } }, createPostgresBackend)
@@ -176,17 +179,5 @@ function endOf(pool: pg.Pool): () => Promise<void> {
     await pool.end()
     // A server that cannot be reached any more says nothing: then nobody waits for it for long.
     if (open.size > 0) await Promise.race([removed, delay(GOODBYE_MS, undefined, { ref: false })])
-  }
-}
-
-/** One lost connection is told by the pool and again by each queue and worker on it. */
-function once(onError: (error: unknown) => void): (error: unknown) => void {
-  const told = new WeakSet<object>()
-  return (error) => {
-    if (typeof error === 'object' && error !== null) {
-      if (told.has(error)) return
-      told.add(error)
-    }
-    onError(error)
   }
 }
