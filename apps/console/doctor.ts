@@ -12,7 +12,8 @@ export const doctorCommand: CommandSpec<CommonFlags> = {
     commonOptions(command).description('Looks whether database, queue, index and vault are there and can be used.'),
   run: async (context) => {
     const { config, reporter, signal } = context
-    await using runtime = openRuntime(context)
+    const notices: string[] = []
+    await using runtime = openRuntime({ ...context, onNotice: (text) => notices.push(text) })
     let failed = 0
     const look = async (what: string, at: () => Promise<string> | string) => {
       const outcome = await Promise.resolve()
@@ -35,7 +36,10 @@ export const doctorCommand: CommandSpec<CommonFlags> = {
       const totals = await (await runtime.catalog()).totals()
       return `${runtime.embedded ? 'embedded' : 'a database of its own'}, ${plural(totals.files, 'file')} in ${plural(totals.bundles, 'bundle')}, ${formatBytes(totals.databaseBytes)}`
     })
-    await look('queue', async () => `${plural(await (await runtime.queue()).pending('store-bundle'), 'bundle')} waiting`)
+    await look('queue', async () => {
+      const waiting = await (await runtime.queue()).pending('store-bundle')
+      return [`${plural(waiting, 'bundle')} waiting`, ...notices.splice(0)].join('; ')
+    })
     await look('search index', async () => {
       await runtime.index()
       const waiting = (await (await runtime.catalog()).unindexedBundles(1_000)).length

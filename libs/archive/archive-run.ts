@@ -64,8 +64,14 @@ export async function archiveRun(parts: ArchiveRunParts, request: SetRequest, op
     return AbortSignal.any([options.signal, phase.trouble.signal])
   }
   let indexFails = false
+  let queueFails = false
   const setOptions = {
     ...options,
+    onQueueTrouble: (error: unknown) => {
+      if (!queueFails) options.onNote?.(`${sentence(error)}; what the queue does not take is added again by itself`)
+      queueFails = true
+      options.onQueueTrouble?.(error)
+    },
     indexFails: () => indexFails,
     // Workers of one's own tell when the index fails, and a very large bundle may take them longer.
     ...(options.workers > 0 && { indexPatienceMs: Number.POSITIVE_INFINITY }),
@@ -80,7 +86,7 @@ export async function archiveRun(parts: ArchiveRunParts, request: SetRequest, op
   const workers =
     options.workers > 0
       ? await startWorkers(parts, {
-          ...options,
+          ...setOptions,
           concurrency: options.workers,
           onVaultTrouble: async (error, bundleId) => {
             const bundle = await catalog.bundle(bundleId)

@@ -13,6 +13,7 @@ import type { Source } from '#libs/walk/source.js'
 import { type CrawlOptions, optionsFromJson } from './crawl-options.js'
 import { keepLease } from './keep-lease.js'
 import { marksOf } from './root-sight.js'
+import { type WakeEvents, wake } from './wake.js'
 
 export interface CrawlParts {
   readonly catalog: Pick<
@@ -35,7 +36,7 @@ export interface CrawlParts {
   readonly isGone: (owner: string) => boolean
 }
 
-export interface CrawlEvents {
+export interface CrawlEvents extends WakeEvents {
   readonly onProblems?: (problems: readonly Problem[]) => void
   readonly onLeftOut?: (path: Raw) => void
   readonly onFound?: (files: number) => void
@@ -70,7 +71,7 @@ export async function crawl(
       entries: cut.entries.length,
       bytes: cut.bytes,
     })
-    await queue.add('store-bundle', { bundleId })
+    await wake(queue, 'store-bundle', { bundleId }, options)
     options.onPlanned?.(cut)
   }
   await catalog.markCrawled(set.id, owner)

@@ -19,6 +19,7 @@ import { keepLease } from './keep-lease.js'
 import { type Looker, sightOf } from './root-sight.js'
 import { readStoredManifest } from './stored-manifest.js'
 import type { Vaults } from './vaults.js'
+import { type WakeEvents, wake } from './wake.js'
 
 export interface StoreParts extends Looker {
   readonly catalog: Pick<Catalog, 'leaseBundle' | 'renewBundle' | 'markStored' | 'releaseBundle' | 'failBundle' | 'bundle'>
@@ -29,7 +30,7 @@ export interface StoreParts extends Looker {
   readonly isGone: (owner: string) => boolean
 }
 
-export interface StoreEvents {
+export interface StoreEvents extends WakeEvents {
   readonly onBegun?: (bundle: BundleRow) => void
   readonly onStored?: (bundle: BundleRow, problems: readonly Problem[]) => void
   /** This host does not see the tree: another one shall take the bundle. */
@@ -54,7 +55,7 @@ export async function storeBundle(
   const answer = await catalog.leaseBundle(bundleId, parts.owner, parts.isGone)
   if (answer.kind === 'busy') throw new Postpone(answer.afterMs)
   if (answer.kind === 'over') {
-    if (answer.state === 'stored') await queue.add('index-bundle', { bundleId })
+    if (answer.state === 'stored') await wake(queue, 'index-bundle', { bundleId }, options)
     return
   }
   const { attempt } = answer
@@ -83,7 +84,7 @@ export async function storeBundle(
   } finally {
     if (begun) options.onEnded?.(answer.bundle)
   }
-  await queue.add('index-bundle', { bundleId })
+  await wake(queue, 'index-bundle', { bundleId }, options)
 }
 
 /** After the last try: `failed` with the reason, unless the vault as a whole is the trouble, which is no fault of the bundle's. */

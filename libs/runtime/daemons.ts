@@ -67,6 +67,7 @@ export async function runWorkers(
     },
     onVaultTrouble: async (error, bundle) =>
       log.error({ ...(await namedIn(catalog, bundle)), error: String(error) }, 'the vault cannot be written'),
+    onQueueTrouble: (error) => log.warn({ error: String(error) }, 'the queue does not take a job'),
   })
   const reconciler = keepReconciling(parts, (error) => log.warn({ error: String(error) }, 'reconciling failed'))
   await reconcile(parts, 0)

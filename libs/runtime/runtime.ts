@@ -45,9 +45,11 @@ export interface RuntimeOptions {
   readonly log: Logger
   /** Tables are made and updated at the start; without it an old database is an error that says what to do. Default: embedded. */
   readonly migrate?: boolean
+  /** Told what a part that was opened has to say of itself and is no error. Default: the log. */
+  readonly onNotice?: (text: string) => void
 }
 
-export function openRuntime({ config, log, migrate }: RuntimeOptions): Runtime {
+export function openRuntime({ config, log, migrate, onNotice = (text) => log.warn({}, text) }: RuntimeOptions): Runtime {
   const releasers = createReleasers()
   const embedded = config.databaseUrl === 'embedded:'
   const vaults = openVaults(config, releasers.push)
@@ -73,7 +75,7 @@ export function openRuntime({ config, log, migrate }: RuntimeOptions): Runtime {
   const queue = once(async () => {
     const { openQueue } = await import('#libs/queue/open-queue.js')
     const url = config.queueUrl === 'postgres:' ? await database() : config.queueUrl
-    const queue = await openQueue(url, { onError: (error) => log.warn({ error: String(error) }, 'queue') })
+    const queue = await openQueue(url, { onError: (error) => log.warn({ error: String(error) }, 'queue'), onNotice })
     releasers.push(() => queue.close())
     return queue
   })

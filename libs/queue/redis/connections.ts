@@ -34,6 +34,8 @@ export interface Connections {
   readonly producer: Redis
   /** The connection that a worker is made of; BullMQ makes a second one from it, to wait for jobs on. */
   forWorker(): WorkerConnections
+  /** From now on nobody is told by BullMQ that the server evicts: it would, on stderr, for each connection. */
+  allowEviction(): void
   /** Ends the producer's. */
   close(): Promise<void>
 }
@@ -61,6 +63,7 @@ export async function connectRedis(place: RedisPlace, teller: Teller): Promise<C
     replyMapping: 'legacy',
   }
   let opened = false
+  let evictionAllowed = false
   const producer = new Redis({
     ...common,
     enableOfflineQueue: false,
@@ -78,7 +81,11 @@ export async function connectRedis(place: RedisPlace, teller: Teller): Promise<C
 
   return {
     producer,
-    forWorker: () => workerConnections(common, teller),
+    forWorker: () => workerConnections(common, teller, evictionAllowed ? hideEviction : () => {}),
+    allowEviction() {
+      evictionAllowed = true
+      hideEviction(producer)
+    },
     async close() {
       if (producer.status === 'ready') await Promise.race([producer.quit(), delay(GOODBYE_MS)]).catch(() => {})
       cutOff(producer)
@@ -86,12 +93,12 @@ export async function connectRedis(place: RedisPlace, teller: Teller): Promise<C
   }
 }
 
-async function open(client: Redis, { where, options }: RedisPlace): Promise<void> {
+async function open(client: Redis, place: RedisPlace): Promise<void> {
   let reason: unknown
   const onError = (error: unknown) => {
     reason ??= error
   }
-  client.on('error', onError)
+  client.on('error', onError) // stays: whatever comes after the first error is nobody's
   client.on('sentinelError', onError)
   const enough = new AbortController()
   try {
@@ -99,21 +106,19 @@ async function open(client: Redis, { where, options }: RedisPlace): Promise<void
       throw new Error(`no answer within ${OPEN_MS / 1000} s`)
     })
     // A database that is not there is only told by an event otherwise, and another one used in its place.
-    const ready = client.connect().then(() => client.select(options.db ?? 0))
+    const ready = client.connect().then(() => client.select(place.options.db ?? 0))
     await Promise.race([ready, silent])
     ready.catch(() => {})
   } catch (error) {
     cutOff(client)
-    throw refusal(where, reason ?? error)
+    throw refusal(place, reason ?? error)
   } finally {
     enough.abort()
-    client.off('error', onError)
-    client.off('sentinelError', onError)
   }
 }
 
 /** What is wrong when a server cannot be had, and whether a later try helps. */
-export function refusal(where: string, error: unknown): FirnError {
+export function refusal({ where, options }: RedisPlace, error: unknown): FirnError {
   const { message = '', code = '' } = error as { message?: string; code?: string }
   const at = `The queue's Redis at ${where}`
   const say = (kind: 'usage' | 'try-again', text: string) => new FirnError(kind, text, { cause: error })
@@ -121,7 +126,7 @@ export function refusal(where: string, error: unknown): FirnError {
     return say('usage', `${at} refuses the user or the password: look at those in the queue URL.`)
   if (/^NOPERM/.test(message)) return say('usage', `${at} lets the user of the queue URL do too little: grant it all commands.`)
   if (/DB index is out of range/.test(message)) return say('usage', `${at} has no database of that number.`)
-  if (/Protocol error/.test(message)) return say('usage', `What answers at ${where} is no Redis.`)
+  if (/Protocol error|RESP type/.test(message)) return say('usage', `What answers at ${where} is no Redis.`)
   if (/wrong version number|packet length too long|EPROTO/.test(`${message} ${code}`))
     return say('usage', `${at} does not speak TLS: write redis:// instead of rediss://.`)
   if (/CERT|certificate|SELF_SIGNED|VERIFY|ERR_TLS|ERR_SSL/i.test(`${code} ${message}`))
@@ -129,12 +134,14 @@ export function refusal(where: string, error: unknown): FirnError {
       'usage',
       `${at} and this machine do not trust each other's certificates (${message}): see ca=, cert= and key= in the queue URL.`,
     )
-  if (message === 'Connection is closed.')
+  if (message === 'Connection is closed.' || code === 'ECONNRESET')
     return say('try-again', `${at} ends the connection at once: try again later, and look whether it wants TLS (rediss://).`)
-  return say('try-again', `${at} cannot be reached: ${message || 'no reason given'}; try again later.`)
+  // A Redis without TLS waits in silence for the end of what it takes for a line.
+  const doubt = options.tls && /ETIMEDOUT|no answer/.test(message) ? ', and look whether it speaks TLS at all' : ''
+  return say('try-again', `${at} cannot be reached: ${message || 'no reason given'}; try again later${doubt}.`)
 }
 
-function workerConnections(common: Settings, teller: Teller): WorkerConnections {
+function workerConnections(common: Settings, teller: Teller, prepare: (client: Redis) => void): WorkerConnections {
   const all = new Set<Redis>()
   const main = new Redis({
     ...common,
@@ -152,6 +159,7 @@ function workerConnections(common: Settings, teller: Teller): WorkerConnections 
   const duplicate = main.duplicate.bind(main)
   main.duplicate = (override) => listed(duplicate({ ...override, lazyConnect: false, socketTimeout: BLOCKING_SILENCE_MS }))
   function listed(client: Redis): Redis {
+    prepare(client)
     client.setMaxListeners(0)
     teller.listenTo(client)
     all.add(client)
@@ -164,6 +172,15 @@ function workerConnections(common: Settings, teller: Teller): WorkerConnections 
     isReady: () => [...all].every(({ status }) => status === 'ready'),
     cut: () => all.forEach(cutOff),
   }
+}
+
+function hideEviction(client: Redis): void {
+  const info = client.info.bind(client) as (...args: unknown[]) => Promise<string>
+  const hidden = async (...args: unknown[]) => {
+    const text = await info(...args)
+    return typeof text === 'string' ? text.replace(/^maxmemory_policy:.*$/m, 'maxmemory_policy:noeviction') : text
+  }
+  client.info = hidden as typeof client.info
 }
 
 /** Ends a connection for good. In the pause before a new attempt `disconnect` alone would leave it in that state, and its commands open. */

@@ -133,7 +133,9 @@ describeWithServer('FIRN_TEST_REDIS_URL', 'a queue in Redis', () => {
         message: expect.stringMatching(/allkeys-lru.*allow-eviction=1/),
       })
       const queue = await open(`${server.url}?allow-eviction=1`)
+      const runs = await workOn(queue)
       await add(queue, 'b')
+      await until(() => runs.length === 1)
       expect(notices[0]).toMatch(/throws keys away.*allkeys-lru/)
     })
 
@@ -198,10 +200,8 @@ describeWithServer('FIRN_TEST_REDIS_URL', 'a queue in Redis', () => {
       const other = createServer((socket) => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'))
       await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve))
       const address = other.address() as AddressInfo
-      await expect(open(`redis://127.0.0.1:${address.port}`)).rejects.toMatchObject({
-        message: expect.stringMatching(/no Redis/),
-      })
-      other.close()
+      const opening = open(`redis://127.0.0.1:${address.port}`)
+      await expect(opening.finally(() => other.close())).rejects.toMatchObject({ message: expect.stringMatching(/no Redis/) })
     })
   })
 

@@ -12,7 +12,7 @@ import type { JobName, JobQueue } from '../queue.js'
 import { checkServer } from './check-server.js'
 import { connectRedis, refusal } from './connections.js'
 import { isOutage, tellerOf } from './outage.js'
-import { redisPlace } from './redis-url.js'
+import { type RedisPlace, redisPlace } from './redis-url.js'
 
 export interface RedisQueueOptions extends QueueDeps {
   readonly url: string
@@ -40,6 +40,7 @@ export async function openRedisQueue(options: RedisQueueOptions): Promise<JobQue
   const queues = new Map<JobName, Queue>()
   try {
     for (const notice of await checkServer(connections.producer, where, place.allowEviction)) onNotice(notice)
+    if (place.allowEviction) connections.allowEviction()
     // All of them now: one that is made while Redis is away would wait for it at its first job.
     for (const name of JOB_NAMES) {
       const queue = new Queue(name, {
@@ -53,13 +54,13 @@ export async function openRedisQueue(options: RedisQueueOptions): Promise<JobQue
     await Promise.all([...queues.values()].map((queue) => queue.waitUntilReady()))
   } catch (error) {
     await connections.close()
-    throw error instanceof FirnError ? error : refusal(where, error)
+    throw error instanceof FirnError ? error : refusal(place, error)
   }
 
   return bullmqQueue({
     onError: options.onError,
     retryDelayMs,
-    explain: (error) => unanswered(where, error),
+    explain: (error) => unanswered(place, error),
     openQueue: (name) => queues.get(name) as Queue,
 
     openWorker(name, processor, concurrency) {
@@ -104,7 +105,9 @@ export async function openRedisQueue(options: RedisQueueOptions): Promise<JobQue
   })
 }
 
-function unanswered(where: string, error: unknown): FirnError {
-  if (!isOutage(error)) return refusal(where, error)
-  return new FirnError('try-again', `The queue's Redis at ${where} is away at the moment; try again later.`, { cause: error })
+function unanswered(place: RedisPlace, error: unknown): FirnError {
+  if (!isOutage(error)) return refusal(place, error)
+  return new FirnError('try-again', `The queue's Redis at ${place.where} is away at the moment; try again later.`, {
+    cause: error,
+  })
 }
