@@ -7,7 +7,9 @@ import type { BundleRow, Catalog, FileRow, Selection, SetRequest, SetRow } from 
 import { migrate } from '#libs/catalog/migrate.js'
 import { openCatalog } from '#libs/catalog/open-catalog.js'
 import { rawFromText } from '#libs/os/raw.js'
+import { openQueue } from '#libs/queue/open-queue.js'
 import { openPostgresQueue } from '#libs/queue/postgres/postgres-queue.js'
+import type { JobQueue } from '#libs/queue/queue.js'
 import { openSearchIndex } from '#libs/search/open-index.js'
 import { openLocalVault } from '#libs/vault/local/local-vault.js'
 import type { Vault } from '#libs/vault/vault.js'
@@ -53,6 +55,8 @@ export interface StoryOptions {
   readonly thawSeconds?: number
   readonly now?: () => number
   readonly packers?: number
+  /** Another queue than the one in the story's own database. */
+  readonly queueUrl?: string
 }
 
 export async function openStory(options: StoryOptions = {}): Promise<ScratchStory> {
@@ -61,7 +65,9 @@ export async function openStory(options: StoryOptions = {}): Promise<ScratchStor
   const { url, drop } = await scratchDatabase()
   await migrate(url)
   const catalog = await openCatalog({ url, poolSize: 10 })
-  const queue = await openPostgresQueue({ url, onError: () => {}, retryDelayMs: 20 })
+  const queue = options.queueUrl
+    ? await openQueue(options.queueUrl, { onError: () => {} })
+    : await openPostgresQueue({ url, onError: () => {}, retryDelayMs: 20 })
   const index = await openSearchIndex(url)
   const { thawSeconds, now } = options
   const vault = openLocalVault({
@@ -157,7 +163,7 @@ export async function openStory(options: StoryOptions = {}): Promise<ScratchStor
 
 interface Opened {
   readonly catalog: Catalog
-  readonly queue: Awaited<ReturnType<typeof openPostgresQueue>>
+  readonly queue: JobQueue
   readonly index: Awaited<ReturnType<typeof openSearchIndex>>
   readonly packer: ReturnType<typeof openPacker>
   readonly vault: Vault

@@ -75,9 +75,9 @@ export async function storeBundle(
     const bundle = await catalog.markStored(bundleId, attempt, stored, stored.problems)
     options.onStored?.(bundle, stored.problems)
   } catch (error) {
-    // Whoever has the lease now decides; for all other errors the bundle waits for its next attempt.
+    // Only this attempt's lease is given up: the catalog's may well be held though the queue gave the job away, or forgot it.
     const unused = !begun
-    if (!isFirnError(error, 'lease-lost')) await catalog.releaseBundle(bundleId, attempt, { unused }).catch(() => {})
+    await catalog.releaseBundle(bundleId, attempt, { unused }).catch(() => {})
     // A host that sees nothing of a large set must not spend its time, and the catalog's, on looking at each bundle again and again.
     if (error instanceof Postpone) await sleep(BLIND_MS, undefined, { signal: lease.signal }).catch(() => {})
     throw lease.signal.aborted ? lease.signal.reason : error

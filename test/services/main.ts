@@ -36,7 +36,7 @@ try {
   const env = Object.assign({}, process.env, { FIRN_TEST_SERVICES: '1' }, ...started.map((one) => one.env)) as NodeJS.ProcessEnv
   const flags = ['--experimental-vm-modules', '--disable-warning=ExperimentalWarning', 'node_modules/jest/bin/jest.js']
   const given = process.argv.slice(2)
-  const rooms = given.some((arg) => !arg.startsWith('-')) ? [] : ['libs', 'test/services']
+  const rooms = given.some((arg) => !arg.startsWith('-')) ? [] : ['libs', 'test/services', 'test/journeys/services-']
   code = spawnSync(process.execPath, [...flags, ...rooms, ...given], { stdio: 'inherit', env }).status ?? 1
 } finally {
   for (const server of started.reverse()) await server.stop().catch((error) => console.error(String(error)))
