@@ -241,7 +241,8 @@ describeWithServer('FIRN_TEST_REDIS_URL', 'a queue in Redis', () => {
       await expect(add(queue, 'lost')).rejects.toMatchObject({ code: 'try-again' })
       await expect(queue.pending('store-bundle')).rejects.toMatchObject({ code: 'try-again' })
       // Jobs of a kind that was never added before, too.
-      await expect(queue.add('restore-bundle', { itemId: 'i' })).rejects.toMatchObject({ code: 'try-again' })
+      await expect(queue.add('watch-retrievals', {})).rejects.toMatchObject({ code: 'try-again' })
+      await expect(queue.every('watch-retrievals', {}, 60_000)).rejects.toMatchObject({ code: 'try-again' })
       await until(() => errors.length > 0)
       await server.start()
       await addUntilTaken(queue, 'after')
