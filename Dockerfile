@@ -26,6 +26,7 @@ COPY LICENSE package.json ./
 COPY --from=build /firn/node_modules node_modules
 COPY --from=build /firn/dist dist
 COPY --from=build /firn/prisma prisma
+COPY --from=build /firn/libs/vault/prices/aws.json libs/vault/prices/aws.json
 RUN chmod 0755 dist/apps/firn.js dist/apps/crawler/main.js dist/apps/finder/main.js
 ENV NODE_ENV=production HOME=/var/lib/firn FIRN_HOME=/var/lib/firn FIRN_HEALTH_PORT=9464
 # Who runs it must be able to read what is archived: see docs/deployment.md for running as another user.

@@ -28,6 +28,7 @@ export const checkCommand: CommandSpec<CheckFlags> = {
     let bundles = 0
     let bytes = 0
     let wrong = 0
+    let unread = 0
     for (const { id, url } of await catalog.vaults()) {
       const vault = await runtime.vaults.open(url)
       const findings = checkVault({ catalog }, vault, {
@@ -41,6 +42,10 @@ export const checkCommand: CommandSpec<CheckFlags> = {
         },
       })
       for await (const finding of findings) {
+        if (finding.kind === 'unread') {
+          unread++ // no news of it, good or bad: said in one line below
+          continue
+        }
         if (finding.kind !== 'no-manifest') wrong++
         const bundle = 'bundle' in finding ? finding.bundle : undefined
         await reporter.result(
@@ -58,9 +63,13 @@ export const checkCommand: CommandSpec<CheckFlags> = {
     }
     const exitCode = wrong === 0 ? EXIT.done : EXIT.failed
     reporter.note(
-      `checked ${plural(bundles, 'bundle')}${flags.readData ? ', every byte' : ''}: ${wrong === 0 ? 'all is well' : `${plural(wrong, 'thing')} wrong`}`,
+      `checked ${plural(bundles, 'bundle')}${flags.readData ? (unread > 0 ? ', every byte that can be read' : ', every byte') : ''}: ${wrong === 0 ? 'all is well' : `${plural(wrong, 'thing')} wrong`}`,
     )
-    await reporter.message('summary', { bundles, bytes, wrong, exit_code: exitCode })
+    if (unread > 0)
+      reporter.note(
+        `${plural(unread, 'bundle')} ${unread === 1 ? 'is' : 'are'} cold and ${unread === 1 ? 'was' : 'were'} not read`,
+      )
+    await reporter.message('summary', { bundles, bytes, wrong, unread, exit_code: exitCode })
     return exitCode
   },
 }

@@ -4,7 +4,7 @@ import { EXIT, type ExitCode, FirnError } from '#libs/errors/errors.js'
 import { jsonName, shown } from '#libs/os/raw.js'
 import { type CommandContext, type CommandSpec, type CommonFlags, commonOptions } from '#libs/runtime/command.js'
 import { openRuntime } from '#libs/runtime/runtime.js'
-import { formatBytes, formatCount, formatTime, plural } from '#libs/runtime/terminal/sizes.js'
+import { formatBytes, formatCount, formatTime, formatUsd, plural } from '#libs/runtime/terminal/sizes.js'
 
 /** The newest are shown; a set can be asked for by its id. */
 const SHOWN = 20
@@ -109,8 +109,10 @@ async function showRetrieval({ reporter }: CommandContext<CommonFlags>, retrieva
   const expected =
     retrieval.expectedAt && retrieval.finishedAt === undefined ? `; expected ${formatTime(retrieval.expectedAt)}` : ''
   const failed = retrieval.filesFailed > 0 ? `, ${plural(retrieval.filesFailed, 'file')} failed` : ''
+  const state = retrieval.agreedAt === undefined && retrieval.finishedAt === undefined ? 'not agreed to' : retrieval.state
+  const cost = retrieval.thawSpentUsd > 0 ? `; thawing about ${formatUsd(retrieval.thawSpentUsd)}` : ''
   await reporter.result(
-    `retrieval ${retrieval.id}  ${retrieval.state}  ${formatTime(retrieval.createdAt)}${retrieval.target === '' ? '' : `  to ${shown(retrieval.target)}`}\n    ${formatCount(retrieval.filesRestored)} of ${plural(retrieval.files, 'file')} restored${failed}; bundles: ${items.join(', ')}${expected}`,
+    `retrieval ${retrieval.id}  ${state}  ${formatTime(retrieval.createdAt)}${retrieval.target === '' ? '' : `  to ${shown(retrieval.target)}`}\n    ${formatCount(retrieval.filesRestored)} of ${plural(retrieval.files, 'file')} restored${failed}; bundles: ${items.join(', ')}${expected}${cost}`,
   )
   await reporter.message('status', {
     retrieval_id: retrieval.id,
@@ -123,5 +125,8 @@ async function showRetrieval({ reporter }: CommandContext<CommonFlags>, retrieva
     files_restored: retrieval.filesRestored,
     files_failed: retrieval.filesFailed,
     bytes: retrieval.bytes,
+    agreed_at: retrieval.agreedAt?.toISOString(),
+    consent: retrieval.consent,
+    thaw_spent_usd: retrieval.thawSpentUsd,
   })
 }

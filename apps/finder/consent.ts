@@ -4,7 +4,7 @@ import { agree } from '#libs/archive/retrieve.js'
 import type { RetrievalRow } from '#libs/catalog/catalog.js'
 import { FirnError } from '#libs/errors/errors.js'
 import type { CommandContext } from '#libs/runtime/command.js'
-import { formatBytes, formatCount, plural } from '#libs/runtime/terminal/sizes.js'
+import { formatBytes, formatCount, formatUsd, plural } from '#libs/runtime/terminal/sizes.js'
 import type { FindFlags } from './options.js'
 
 type Parts = Parameters<typeof agree>[0] & Parameters<typeof offerFor>[0]
@@ -110,12 +110,6 @@ export function offerLines(offer: Offer): string[] {
     `  (${parts}${offer.cold > 0 ? `; copies kept for ${plural(offer.days, 'day')}` : ''})`,
     `prices of ${offer.priceLists.join(' and ')}, without taxes, discounts and free tiers`,
   ]
-}
-
-/** Cents; smaller amounts with two digits. */
-export function formatUsd(usd: number): string {
-  if (usd === 0) return '$0.00'
-  return `$${usd < 0.01 ? Number(usd.toPrecision(2)).toFixed(Math.min(12, 1 - Math.floor(Math.log10(usd)))) : usd.toFixed(2)}`
 }
 
 function formatHours([least, most]: readonly [number, number]): string {

@@ -53,16 +53,16 @@ export async function askForThaws(
 
   /** Undefined: it would cost more than was agreed to. */
   async function askFor(item: ItemRow): Promise<Extract<Thaw, { state: 'thawing' | 'ready' }> | undefined> {
-    const { id, request } = retrievalOf(item)
+    const { request } = retrievalOf(item)
     const { tier, days } = request as { tier: ThawTier; days: number }
     const usd = priceOfThaw(vault, item, { tier, days })
-    if (usd > 0 && !(await parts.catalog.spend(id, usd))) return undefined
+    if (usd > 0 && !(await parts.catalog.charge(item.id, usd))) return undefined
     try {
       const thaw = await vault.thaw(item.bundle.key as string, { tier, days, ...(item.span && { range: item.span }) }, { signal })
       return thaw.state === 'ready' || thaw.state === 'thawing' ? thaw : { state: 'thawing' }
     } catch (error) {
-      // Should the request have arrived after all, the next look sees its thaw and asks for none.
-      if (usd > 0) await parts.catalog.spend(id, -usd)
+      // A request whose answer was lost may have arrived: it stays charged, and asking again charges nothing.
+      if (usd > 0 && !signal.aborted && isFinal(error)) await parts.catalog.uncharge(item.id)
       throw error
     }
   }

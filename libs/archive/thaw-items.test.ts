@@ -181,6 +181,14 @@ describe('a thaw', () => {
   })
 })
 
+test('one that was killed after it charged for a thaw, and before it asked, is followed by one that asks', async () => {
+  const retrieval = await openAgreed()
+  for (const { id } of await itemsOf(retrieval)) await at.catalog.charge(id, (retrieval.thawLimitUsd ?? 0) / 4)
+  await look()
+  expect(await statesOf(retrieval)).toEqual(Array(4).fill('thawing'))
+  expect((await at.catalog.retrieval(retrieval.id))?.thawSpentUsd).toBeCloseTo(retrieval.thawLimitUsd, 12)
+})
+
 describe('a copy that expired before it was fetched', () => {
   const thawAndExpire = async (retrieval: RetrievalRow) => {
     await look()

@@ -16,7 +16,10 @@ import type { Vaults } from './vaults.js'
 export const isOpen = (state: RetrievalState): boolean => state !== 'done' && state !== 'failed' && state !== 'expired'
 
 export interface ThawParts {
-  readonly catalog: Pick<Catalog, 'changeItems' | 'vaultUrl' | 'claimThaws' | 'renewThaws' | 'releaseThaws' | 'spend'>
+  readonly catalog: Pick<
+    Catalog,
+    'changeItems' | 'vaultUrl' | 'claimThaws' | 'renewThaws' | 'releaseThaws' | 'charge' | 'uncharge'
+  >
   readonly vaults: Vaults
   readonly owner: string
   readonly isGone: (owner: string) => boolean

@@ -377,8 +377,13 @@ export interface RetrievalVerbs {
   agreeTo(id: string, consent: Consent): Promise<RetrievalRow>
   /** Forgets a retrieval that was not agreed to. */
   dropRetrieval(id: string): Promise<void>
-  /** Adds to what thawing cost so far; false, and nothing added, where that is more than was agreed to. */
-  spend(id: string, usd: number): Promise<boolean>
+  /**
+   * Charges the thaw that an item is about to ask for to its retrieval, once until the item thaws; false, and nothing charged, where
+   * that is more than was agreed to.
+   */
+  charge(itemId: string, usd: number): Promise<boolean>
+  /** Takes the charge back of a thaw that is not to be had. */
+  uncharge(itemId: string): Promise<void>
   retrieval(id: string): Promise<RetrievalRow | undefined>
   retrievals(filter?: { limit?: number; open?: boolean }): Promise<RetrievalRow[]>
   items(retrievalId: string): AsyncIterable<readonly ItemRow[]>

@@ -8,7 +8,7 @@ export async function changeItems(database: Database, changes: readonly ItemChan
   if (changes.length === 0) return
   await database.query(
     `UPDATE item i SET state = c.state, ready_at = coalesce(c.ready_at, i.ready_at), expires_at = coalesce(c.expires_at, i.expires_at),
-       reason = coalesce(c.reason, i.reason), files_failed = coalesce(c.files_failed, i.files_failed)
+       charge_usd = CASE WHEN c.state IN ('thawing', 'ready') THEN NULL ELSE i.charge_usd END, reason = coalesce(c.reason, i.reason), files_failed = coalesce(c.files_failed, i.files_failed)
      FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[], $6::text[], $7::int[])
        AS c (id, seen, state, ready_at, expires_at, reason, files_failed)
      WHERE i.id = c.id AND i.state = c.seen`,

@@ -176,14 +176,25 @@ describe('a retrieval', () => {
     await expect(catalog.agreeTo(id, { thawLimitUsd: 0, offer: {} })).rejects.toMatchObject({ code: 'try-again' })
   })
 
-  test('spends what was agreed to and no more, also when many spend at once', async () => {
-    const { id } = await catalog.createRetrieval(asked({ query: 'spend' }), everything())
-    await catalog.agreeTo(id, { thawLimitUsd: 1, offer: {} })
-    const spent = await Promise.all(Array.from({ length: 15 }, () => catalog.spend(id, 0.1)))
-    expect(spent.filter(Boolean)).toHaveLength(10)
-    expect(await catalog.spend(id, -0.1)).toBe(true)
-    expect(await catalog.spend(id, 0.1)).toBe(true)
-    expect(await catalog.spend(id, 0.1)).toBe(false)
+  test('is charged what was agreed to and no more, once for each thaw', async () => {
+    const { id } = await catalog.createRetrieval(asked({ query: 'charge' }), everything())
+    await catalog.agreeTo(id, { thawLimitUsd: 0.3, offer: {} })
+    const [a, b] = (await all(catalog.items(id))).map((item) => item.id) as [string, string]
+    const spent = async () => (await catalog.retrieval(id))?.thawSpentUsd
+    const thaws = (item: string, seen: 'requested' | 'thawing', state: 'requested' | 'thawing') =>
+      catalog.changeItems([{ id: item, seen, state }])
+    expect(await Promise.all([catalog.charge(a, 0.1), catalog.charge(b, 0.1)])).toEqual([true, true])
+    expect(await catalog.charge(a, 0.1)).toBe(true) // by the heir of one who was killed
+    expect(await spent()).toBeCloseTo(0.2, 12)
+    await thaws(a, 'requested', 'thawing')
+    await thaws(a, 'thawing', 'requested')
+    expect(await catalog.charge(a, 0.1)).toBe(true)
+    await thaws(b, 'requested', 'thawing')
+    expect(await catalog.charge(b, 0.1)).toBe(false)
+    await catalog.uncharge(a)
+    await catalog.uncharge(a)
+    expect(await spent()).toBeCloseTo(0.2, 12)
+    expect(await catalog.charge(b, 0.1)).toBe(true)
   })
 
   test('is changed where it is as it was seen, many items at once', async () => {

@@ -76,14 +76,27 @@ export function retrievalVerbs(database: Database, fileRows: FileRows, prisma: P
       await database.query('DELETE FROM retrieval WHERE id = $1 AND agreed_at IS NULL', [id])
     },
 
-    async spend(id, usd) {
+    async charge(itemId, usd) {
       // Sums of prices do not meet to the last bit.
-      const { rowCount } = await database.query(
-        `UPDATE retrieval SET thaw_spent_usd = thaw_spent_usd + $2
-         WHERE id = $1 AND thaw_spent_usd + $2 <= thaw_limit_usd * (1 + 1e-9) + 1e-9`,
-        [id, usd],
+      const { rows } = await database.query<{ charged: boolean }>(
+        `WITH paid AS (
+           UPDATE retrieval r SET thaw_spent_usd = thaw_spent_usd + $2 FROM item i
+           WHERE i.id = $1 AND i.charge_usd IS NULL AND r.id = i.retrieval AND thaw_spent_usd + $2 <= thaw_limit_usd * (1 + 1e-9) + 1e-9
+           RETURNING i.id
+         ), noted AS (UPDATE item SET charge_usd = $2 FROM paid WHERE item.id = paid.id)
+         SELECT EXISTS (SELECT FROM paid) OR EXISTS (SELECT FROM item WHERE id = $1 AND charge_usd IS NOT NULL) AS charged`,
+        [itemId, usd],
       )
-      return rowCount === 1
+      return rows[0]?.charged ?? false
+    },
+
+    async uncharge(itemId) {
+      await database.query(
+        `WITH was AS (SELECT id, retrieval, charge_usd FROM item WHERE id = $1 AND charge_usd IS NOT NULL FOR UPDATE),
+           noted AS (UPDATE item SET charge_usd = NULL FROM was WHERE item.id = was.id)
+         UPDATE retrieval r SET thaw_spent_usd = greatest(0, thaw_spent_usd - was.charge_usd) FROM was WHERE r.id = was.retrieval`,
+        [itemId],
+      )
     },
 
     retrieval: async (id) => (isUuid(id) ? read(id) : undefined),

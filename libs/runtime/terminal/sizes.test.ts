@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals'
-import { formatBytes, formatCount, formatDuration, parseSize, plural } from './sizes.js'
+import { formatBytes, formatCount, formatDuration, formatUsd, parseSize, plural } from './sizes.js'
 
 describe('sizes', () => {
   test.each([
@@ -48,3 +48,11 @@ describe('sizes', () => {
     ])
   })
 })
+
+test.each([
+  [0, '$0.00'],
+  [1234.5, '$1234.50'],
+  [0.01, '$0.01'],
+  [0.00947, '$0.0095'],
+  [0.0000304, '$0.000030'],
+])('%d dollars are %s', (usd, text) => expect(formatUsd(usd)).toBe(text))

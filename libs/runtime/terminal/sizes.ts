@@ -60,3 +60,9 @@ export function formatTime(time: Date): string {
   const two = (number: number) => String(number).padStart(2, '0')
   return `${time.getFullYear()}-${two(time.getMonth() + 1)}-${two(time.getDate())} ${two(time.getHours())}:${two(time.getMinutes())}`
 }
+
+/** Cents; smaller amounts with two digits. */
+export function formatUsd(usd: number): string {
+  if (usd === 0) return '$0.00'
+  return `$${usd < 0.01 ? Number(usd.toPrecision(2)).toFixed(Math.min(12, 1 - Math.floor(Math.log10(usd)))) : usd.toFixed(2)}`
+}
