@@ -216,7 +216,9 @@ function startFirn(program: string, args: readonly string[]): { process: ChildPr
   return { process, ended }
 }
 
-const ids = (text: string | undefined): string[] => (text ?? '').split('\n').filter((line) => line !== '')
+function ids(text: string | undefined): string[] {
+  return (text ?? '').split('\n').filter((line) => line !== '')
+}
 
 /** What is there, as text; where nothing is, nothing. */
 function seen(directory: string): string {
