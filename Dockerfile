@@ -7,7 +7,8 @@ WORKDIR /firn
 COPY package.json package-lock.json ./
 RUN npm ci --ignore-scripts --no-audit --no-fund
 COPY . .
-RUN npm run build
+RUN npm run build \
+  && mkdir /data && find libs -name '*.json' -exec cp --parents -t /data {} +
 # What runs needs no compiler and, in a container, no database of its own; of the optional packages only the system calls.
 RUN cp -r node_modules/@koromix /koromix \
   && npm prune --omit=dev --omit=optional --omit=peer --ignore-scripts --no-audit --no-fund \
@@ -26,7 +27,8 @@ COPY LICENSE package.json ./
 COPY --from=build /firn/node_modules node_modules
 COPY --from=build /firn/dist dist
 COPY --from=build /firn/prisma prisma
-COPY --from=build /firn/libs/vault/prices/aws.json libs/vault/prices/aws.json
+# What is read as it stands beside the sources: the list of prices.
+COPY --from=build /data ./
 RUN chmod 0755 dist/apps/firn.js dist/apps/crawler/main.js dist/apps/finder/main.js
 ENV NODE_ENV=production HOME=/var/lib/firn FIRN_HOME=/var/lib/firn FIRN_HEALTH_PORT=9464
 # Who runs it must be able to read what is archived: see docs/deployment.md for running as another user.

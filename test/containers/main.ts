@@ -15,6 +15,8 @@ const project = fileURLToPath(new URL('../../..', import.meta.url))
 const NAME = 'firn-journey'
 const FIRN_USER = 10_001
 const FILES = 3_000
+/** A machine that has much else to do needs longer. */
+const PATIENCE_S = 300
 
 // The work below is told by its children, which get the same signal; then everything is taken down.
 process.on('SIGINT', () => {})
@@ -89,7 +91,7 @@ async function journey(engine: Engine): Promise<void> {
   const said = (container: string) =>
     execFileSync('sh', ['-c', `docker logs ${container} 2>&1`], { encoding: 'utf8', maxBuffer: 1e9 })
   const healthy = () =>
-    until('three healthy workers', 120, () => workers().length === 3 && workers().every((one) => health(one) === 'healthy'))
+    until('three healthy workers', () => workers().length === 3 && workers().every((one) => health(one) === 'healthy'))
 
   try {
     await step('the image is built, and runs as nobody special', () => {
@@ -105,7 +107,7 @@ async function journey(engine: Engine): Promise<void> {
     await step('a worker is killed while a tree is archived, and nothing is lost', async () => {
       const archiving = firn('crawler', '-r', '--files-per-bundle', '50', tree)
       const victim = workers()[0] as string
-      await until('a bundle begun', 120, () => said(victim).includes('bundle begun'))
+      await until('a bundle begun', () => said(victim).includes('bundle begun'))
       engine.docker('kill', '-s', 'KILL', victim)
       const { code, summary } = await archiving.ended
       equal([code, summary['files_archived'], summary['files_failed']], [0, FILES, 0])
@@ -125,7 +127,7 @@ async function journey(engine: Engine): Promise<void> {
       const { code, summary } = await firn('finder', '--path', join(tree, 'dir-1'), '--detach', '--yes').ended
       equal(code, 0)
       const place = join(restored, String(summary['retrieval_id']), tree, 'dir-1')
-      await until('the files', 60, () => seen(place) === seen(join(tree, 'dir-1')))
+      await until('the files', () => seen(place) === seen(join(tree, 'dir-1')))
     })
     await step('a worker without the tree leaves it to those that have it', async () => {
       makeFiles(join(tree, 'more'), 200)
@@ -136,7 +138,7 @@ async function journey(engine: Engine): Promise<void> {
       const container = execFileSync(program, blind, { encoding: 'utf8', stdio: ['ignore', 'pipe', 2] }).trim()
       const { code } = await firn('crawler', '-r', '--detach', tree).ended
       equal(code, 0)
-      await until('the worker to see nothing', 60, () => said(container).includes('left to a host that sees the tree'))
+      await until('the worker to see nothing', () => said(container).includes('left to a host that sees the tree'))
       up()
       const again = await firn('crawler', '-r', tree).ended
       equal([again.code, again.summary['files_failed'], again.summary['files_unchanged']], [0, 0, FILES + 200])
@@ -241,8 +243,8 @@ function equal(found: unknown, expected: unknown): void {
     throw new Error(`found ${text(found)?.slice(0, 500)}, expected ${text(expected)?.slice(0, 500)}`)
 }
 
-async function until(what: string, seconds: number, holds: () => boolean): Promise<void> {
-  for (const end = Date.now() + seconds * 1000; !holds(); await sleep(500)) {
-    if (Date.now() > end) throw new Error(`waited ${seconds} s in vain for ${what}`)
+async function until(what: string, holds: () => boolean): Promise<void> {
+  for (const end = Date.now() + PATIENCE_S * 1000; !holds(); await sleep(500)) {
+    if (Date.now() > end) throw new Error(`waited ${PATIENCE_S} s in vain for ${what}`)
   }
 }
