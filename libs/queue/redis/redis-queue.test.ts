@@ -409,22 +409,34 @@ describeWithServer('FIRN_TEST_REDIS_URL', 'a queue in Redis', () => {
       await working
     })
 
-    test('and lets the process end', async () => {
-      const server = await start()
-      const module = new URL('./redis-queue.js', import.meta.url).href
-      const script = `
-        const { openRedisQueue } = await import(${JSON.stringify(module)})
-        const queue = await openRedisQueue({ url: ${JSON.stringify(server.url)}, onError() {} })
-        await queue.work('store-bundle', async () => {}, { concurrency: 1 })
-        console.log('ready')
-        process.stdin.once('data', () => queue.close().then(() => process.stdin.unref()))`
-      const child = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: ['pipe', 'pipe', 'inherit'] })
-      const ended = new Promise((resolve) => child.once('exit', resolve))
-      await new Promise((resolve) => child.stdout.once('data', resolve))
-      await server.kill()
-      child.stdin.write('close\n')
-      expect(await ended).toBe(0)
-    })
+    for (const gone of ['killed', 'frozen'] as const) {
+      test(`and lets the process end without a word, its server ${gone} while a job ran`, async () => {
+        const server = await start()
+        const module = new URL('./redis-queue.js', import.meta.url).href
+        const script = `
+          const { openRedisQueue } = await import(${JSON.stringify(module)})
+          const queue = await openRedisQueue({ url: ${JSON.stringify(server.url)}, onError() {} })
+          const told = new Promise((resolve) => process.stdin.once('data', resolve))
+          await queue.work('store-bundle', async () => { console.log('running'); await told }, { concurrency: 1 })
+          await queue.add('store-bundle', { bundleId: 'b' })
+          await told
+          await queue.close()
+          process.stdin.unref()`
+        const child = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: 'pipe' })
+        let said = ''
+        child.stderr.setEncoding('utf8').on('data', (text) => {
+          said += text
+        })
+        const ended = new Promise((resolve) => child.once('close', resolve))
+        await new Promise((resolve) => child.stdout.once('data', resolve))
+        if (gone === 'killed') await server.kill()
+        else server.freeze()
+        child.stdin.write('close\n')
+        expect(await ended).toBe(0)
+        expect(said).toBe('')
+        server.thaw()
+      })
+    }
   })
 })
 

@@ -91,8 +91,10 @@ export async function openRedisQueue(options: RedisQueueOptions): Promise<JobQue
           while (!over) {
             const now = Date.now()
             if (own.isReady()) seen = now
-            if (now - seen > GONE_MS || now - began > STUCK_MS) own.cut()
-            await delay(LOOK_MS)
+            const cut = now - seen > GONE_MS || now - began > STUCK_MS
+            if (cut) own.cut()
+            // Once more where BullMQ has opened one again, but not before the first cut had its time.
+            await delay(cut ? GONE_MS : LOOK_MS)
           }
         },
       }
