@@ -32,6 +32,15 @@ const SCHEMES: Record<string, Scheme> = {
       return openGlacier(url, options, openVault)
     },
   },
+  s3: {
+    example: 's3://my-bucket/firn?class=DEEP_ARCHIVE',
+    open: async (url, options) => {
+      const { s3Place } = await import('./s3/s3-url.js')
+      const place = s3Place(url) // a wrong URL is said before the SDK is loaded
+      const { openS3Vault } = await import('./s3/s3-vault.js')
+      return openS3Vault(place, options)
+    },
+  },
 }
 
 export async function openVault(url: string, options: VaultOptions): Promise<Vault> {

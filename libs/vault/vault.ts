@@ -19,6 +19,9 @@ export interface Vault {
    */
   readonly readsBack?: boolean
 
+  /** The largest object that it can take; whatever there is room for where it is left out. */
+  readonly maxObjectBytes?: number
+
   /** Can it be written? Makes the place where it is not there yet. Throws `vault-refused` with the reason. */
   prepare(options?: CallOptions): Promise<void>
 

@@ -1,7 +1,7 @@
 /** A vault that says what it was asked: how the tests and `bench` know that one file costs one small read, and no manifest two requests. */
 import type { Upload, Vault } from '../vault.js'
 
-export type VaultOperation = Exclude<keyof Vault, 'id' | 'readsBack' | 'quote' | 'close'> | keyof Upload
+export type VaultOperation = Exclude<keyof Vault, 'id' | 'readsBack' | 'maxObjectBytes' | 'quote' | 'close'> | keyof Upload
 
 export interface VaultCount {
   readonly operation: VaultOperation
@@ -18,6 +18,7 @@ export function counted(vault: Vault, onCount: (count: VaultCount) => void): Vau
   return {
     id: vault.id,
     ...(vault.readsBack && { readsBack: true }),
+    ...(vault.maxObjectBytes !== undefined && { maxObjectBytes: vault.maxObjectBytes }),
     prepare(options) {
       begin('prepare')
       return vault.prepare(options)

@@ -52,6 +52,7 @@ export function faulty(vault: Vault, script: readonly Fault[]): Vault {
   return {
     id: vault.id,
     ...(vault.readsBack && { readsBack: true }),
+    ...(vault.maxObjectBytes !== undefined && { maxObjectBytes: vault.maxObjectBytes }),
     prepare: (options) => step('prepare', () => vault.prepare(options)),
     upload: (key, options) => step('upload', async () => faultyUpload(await vault.upload(key, options))),
     put: (key, bytes, options) => step('put', () => vault.put(key, bytes, options)),

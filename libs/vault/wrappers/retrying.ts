@@ -40,6 +40,7 @@ export function retrying(vault: Vault, { tries = 5, delayMs = 200 }: RetryOption
   return {
     id: vault.id,
     ...(vault.readsBack && { readsBack: true }),
+    ...(vault.maxObjectBytes !== undefined && { maxObjectBytes: vault.maxObjectBytes }),
     prepare: (options) => again(() => vault.prepare(options), options),
     upload: (key, options) => vault.upload(key, options),
     put: (key, bytes, options) => vault.put(key, bytes, options),

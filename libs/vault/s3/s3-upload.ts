@@ -1,0 +1,287 @@
+/**
+ * An object on its way, in parts. A part is the unit of retry: it is held in memory until the service has acknowledged it. What never
+ * fills a part goes in one request when it is complete.
+ */
+import {
+  AbortMultipartUploadCommand,
+  CompleteMultipartUploadCommand,
+  CreateMultipartUploadCommand,
+  UploadPartCommand,
+} from '@aws-sdk/client-s3'
+import { FirnError } from '#libs/errors/errors.js'
+import type { Upload } from '../vault.js'
+import type { Composite, Digest } from './checksum.js'
+import type { PartMemory, UploadMemory } from './memory.js'
+import type { PartSizes } from './part-sizes.js'
+import type { S3Door } from './s3-door.js'
+import { statusOf } from './s3-error.js'
+import type { WriteOnce } from './s3-put.js'
+import { abortUploadsOf } from './s3-sweep.js'
+import type { Signalled } from './send.js'
+
+/** Of one upload: enough to fill a line in spite of the time that each request takes. */
+const PARTS_IN_FLIGHT = 6
+/** Tries of one part: a minute of trouble, or so, is sat out. */
+const PART_TRIES = 9
+
+export interface UploadParts {
+  readonly door: S3Door
+  readonly writes: WriteOnce
+  readonly memory: UploadMemory
+  readonly sizes: PartSizes
+  /** What the service must say of the object from now on. */
+  readonly onComplete: (key: string, object: { bytes: number; composite: Composite }) => void
+}
+
+interface SentPart {
+  readonly number: number
+  readonly bytes: number
+  readonly digest: Digest
+  readonly etag: string | undefined
+}
+
+export function beginUpload(parts: UploadParts, key: string, { signal }: Signalled): Upload {
+  const { door, writes, memory, sizes } = parts
+  const { client, send, checksums, place } = door
+  const target = door.at(key)
+
+  let state: 'writing' | 'sealed' | 'done' | 'gone' = 'writing'
+  /** Said to every later call. */
+  let failure: { error: unknown } | undefined
+  /** What the first part that failed met, in the words of the service. */
+  let partFailure: { error: unknown } | undefined
+  let bytes = 0
+  /** The part being filled. */
+  let filling: { memory: PartMemory; filled: number } | undefined
+  let begun = 0
+  const sent: SentPart[] = []
+  const inFlight = new Set<Promise<void>>()
+  let uploadId: string | undefined
+  /** An answer to Create was lost: there may be an upload that nobody knows the id of. */
+  let strayUpload = false
+  let order: Promise<unknown> = Promise.resolve()
+  /** Ends what is under way when the upload is given up. */
+  const stop = new AbortController()
+  const during = signal ? AbortSignal.any([signal, stop.signal]) : stop.signal
+
+  /** One call after another: an abort during `complete` waits, and finds either a whole object or nothing. */
+  function oneAtATime<T>(step: () => Promise<T>): Promise<T> {
+    const next = order.then(step)
+    order = next.catch(() => {})
+    return next
+  }
+
+  function checkUsable(): void {
+    if (failure) throw failure.error
+    signal?.throwIfAborted()
+    if (state === 'done') throw new FirnError('failed', `The upload of ${key} is complete already.`)
+    if (state === 'gone') throw new FirnError('failed', `The upload of ${key} was aborted.`)
+  }
+
+  const release = () => {
+    filling?.memory.give()
+    filling = undefined
+  }
+
+  async function discard(): Promise<void> {
+    if (state === 'done' || state === 'gone') return
+    state = 'gone'
+    stop.abort(new FirnError('failed', `The upload of ${key} was aborted.`))
+    await Promise.allSettled(inFlight)
+    release()
+    if (strayUpload) await abortUploadsOf(door, key)
+    else if (uploadId !== undefined) {
+      const command = new AbortMultipartUploadCommand({ ...target, UploadId: uploadId })
+      try {
+        await send((call) => client.send(command, call))
+      } catch (error) {
+        if (statusOf(error) !== 404) throw error
+      }
+    }
+  }
+
+  const onAbort = () => {
+    stop.abort(signal?.reason)
+    void oneAtATime(discard).catch(() => {})
+  }
+  signal?.addEventListener('abort', onAbort, { once: true })
+  const leaveSignal = () => signal?.removeEventListener('abort', onAbort)
+
+  /** Runs a step of the upload; when it fails, so does the whole upload, for good. */
+  async function attempt<T>(step: () => Promise<T>): Promise<T> {
+    try {
+      return await door.explained(`take ${key}`, signal, step)
+    } catch (error) {
+      signal?.throwIfAborted()
+      failure ??= { error }
+      leaveSignal()
+      await discard().catch(() => {})
+      throw failure.error
+    }
+  }
+
+  async function begin(): Promise<void> {
+    const command = new CreateMultipartUploadCommand({
+      ...target,
+      ...(place.storageClass !== undefined && { StorageClass: place.storageClass as 'STANDARD' }),
+      ...(checksums.mode === 'sha256' && { ChecksumAlgorithm: 'SHA256' as const, ChecksumType: 'COMPOSITE' as const }),
+    })
+    const onRetry = () => {
+      strayUpload = true
+    }
+    const { UploadId } = await send((call) => client.send(command, call), { signal: during, onRetry })
+    uploadId = UploadId
+  }
+
+  /** Sends what was gathered, without waiting for it. */
+  function sendPart({ memory: held, filled }: { memory: PartMemory; filled: number }): void {
+    const number = ++begun
+    const body = held.buffer.subarray(0, filled)
+    const sending = (async () => {
+      const digest = await checksums.digest(body)
+      const etag = await send(
+        async (call) => {
+          const answer = await client.send(
+            new UploadPartCommand({
+              ...target,
+              UploadId: uploadId,
+              PartNumber: number,
+              Body: body,
+              ContentLength: filled,
+              ...digest.fields,
+            }),
+            call,
+          )
+          checksums.check(`Part ${number} of ${key}`, digest, answer)
+          return answer.ETag
+        },
+        { signal: during, tries: PART_TRIES },
+      )
+      sent.push({ number, bytes: filled, digest, etag })
+    })()
+      .catch((error: unknown) => {
+        partFailure ??= { error }
+        stop.abort(error)
+      })
+      .finally(() => {
+        held.give()
+        inFlight.delete(sending)
+      })
+    inFlight.add(sending)
+  }
+
+  function checkParts(): void {
+    if (partFailure) throw partFailure.error
+  }
+
+  async function takeIn(chunk: Uint8Array): Promise<void> {
+    for (let taken = 0; taken < chunk.length; ) {
+      checkParts()
+      if (!filling) {
+        while (inFlight.size >= PARTS_IN_FLIGHT) await Promise.race(inFlight)
+        filling = { memory: await memory.take(sizes.sizeOf(begun + 1), during), filled: 0 }
+      }
+      const { buffer } = filling.memory
+      const next = chunk.subarray(taken, taken + buffer.length - filling.filled)
+      buffer.set(next, filling.filled)
+      filling.filled += next.length
+      taken += next.length
+      if (filling.filled < buffer.length) continue
+      if (uploadId === undefined) await begin()
+      sendPart(filling)
+      filling = undefined
+    }
+  }
+
+  async function seal(): Promise<undefined> {
+    checkUsable()
+    if (state === 'sealed') return
+    await attempt(async () => {
+      checkParts()
+      if (uploadId !== undefined && filling) {
+        sendPart(filling)
+        filling = undefined
+      }
+      await Promise.all(inFlight)
+      checkParts()
+    })
+    state = 'sealed'
+  }
+
+  async function completeParts(): Promise<void> {
+    sent.sort((a, b) => a.number - b.number)
+    const composite = checksums.ofParts(sent.map(({ digest }) => digest))
+    const answer = await writes.appear(
+      key,
+      { bytes, composite },
+      (condition, onRetry) => {
+        const command = new CompleteMultipartUploadCommand({
+          ...target,
+          UploadId: uploadId,
+          MultipartUpload: {
+            Parts: sent.map(({ number, etag, digest: { fields } }) => ({
+              PartNumber: number,
+              ETag: etag,
+              ...(fields.ChecksumSHA256 !== undefined && { ChecksumSHA256: fields.ChecksumSHA256 }),
+            })),
+          },
+          MpuObjectSize: bytes,
+          ...condition,
+        })
+        // Not cut off in its middle: it shall be known whether it happened.
+        return send(() => client.send(command), { signal, onRetry, tries: PART_TRIES })
+      },
+      { signal },
+    )
+    if (answer && checksums.agrees(composite, answer) === false) {
+      throw new FirnError('damaged', `The vault ${place.id} put ${key} together otherwise than it was sent.`)
+    }
+    parts.onComplete(key, { bytes, composite })
+  }
+
+  async function completeWhole(): Promise<void> {
+    const body = filling ? filling.memory.buffer.subarray(0, filling.filled) : new Uint8Array()
+    const composite = await writes.put(key, body, { signal, storageClass: place.storageClass, tries: PART_TRIES })
+    parts.onComplete(key, { bytes, composite })
+  }
+
+  return {
+    write: (chunk) =>
+      oneAtATime(async () => {
+        checkUsable()
+        if (state === 'sealed') throw new FirnError('failed', `The upload of ${key} is sealed already.`)
+        if (bytes + chunk.length > sizes.mostBytes) {
+          await attempt(async () => {
+            throw new FirnError(
+              'failed',
+              `${key} grows beyond ${sizes.mostBytes} bytes, the largest object for which FIRN_UPLOAD_MEMORY suffices: make it larger.`,
+            )
+          })
+        }
+        bytes += chunk.length
+        await attempt(() => takeIn(chunk))
+      }),
+
+    seal: () => oneAtATime(seal),
+
+    complete: () =>
+      oneAtATime(async () => {
+        await seal()
+        checkUsable()
+        await attempt(() => (uploadId === undefined ? completeWhole() : completeParts()))
+        state = 'done'
+        leaveSignal()
+        release()
+        return { archiveId: key }
+      }),
+
+    abort: () => {
+      // What is under way need not be waited for, unless it is the last step, which may be happening.
+      if (state === 'writing') stop.abort(new FirnError('failed', `The upload of ${key} was aborted.`))
+      return oneAtATime(async () => {
+        leaveSignal()
+        await door.explained(`let go of ${key}`, undefined, discard)
+      })
+    },
+  }
+}
