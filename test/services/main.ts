@@ -8,11 +8,14 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { elasticsearch, elasticsearch8 } from './elasticsearch.js'
+import { localstack } from './localstack.js'
+import { moto } from './moto.js'
 import { postgres } from './postgres.js'
 import { redis } from './redis.js'
 import { installPackages, type Server, type Started, serversDirectory } from './server.js'
+import { versitygw } from './versitygw.js'
 
-const SERVERS: readonly Server[] = [postgres, redis, elasticsearch, elasticsearch8]
+const SERVERS: readonly Server[] = [postgres, redis, elasticsearch, elasticsearch8, versitygw, localstack, moto]
 const TOOLS = ['libarchive-tools', 'tar', 'python3', 'acl', 'attr']
 
 const chosen = process.env['FIRN_TEST_SERVERS']?.split(',')

@@ -6,7 +6,7 @@ import type { ChecksumMode } from './s3-url.js'
 /** Of one body: a part, or a small object. */
 export interface Digest {
   /** What a Put or UploadPart takes. */
-  readonly fields: { readonly ChecksumSHA256?: string; readonly ContentMD5?: string }
+  readonly fields: { readonly ChecksumSHA256?: string; readonly ChecksumAlgorithm?: 'SHA256'; readonly ContentMD5?: string }
   readonly raw: Uint8Array
 }
 
@@ -43,7 +43,8 @@ export function checksumsOf(mode: ChecksumMode): Checksums {
       }
       // Web Crypto hashes in a thread of its own; the event loop goes on.
       const raw = Buffer.from(await webcrypto.subtle.digest('SHA-256', body as Uint8Array<ArrayBuffer>))
-      return { fields: { ChecksumSHA256: raw.toString('base64') }, raw }
+      // Amazon needs no more than the hash itself; some answer it only where its algorithm is named too.
+      return { fields: { ChecksumSHA256: raw.toString('base64'), ChecksumAlgorithm: 'SHA256' }, raw }
     },
     check(what, digest, answer) {
       if (mode === 'sha256') {

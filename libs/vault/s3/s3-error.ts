@@ -63,10 +63,14 @@ function networkCodeOf(error: unknown): string | undefined {
 
 /** `what`: the beginning of the sentence, for example `The vault s3://b/p cannot take a.tar`. */
 export function s3Error(error: unknown, what: string, place: S3Place): unknown {
-  if (isFirnError(error)) return error
+  if (isFirnError(error) || isOwnMistake(error)) return error
   const { code, sentence } = explain(error, place)
   return new FirnError(code, `${what}: ${sentence}`, { cause: error })
 }
+
+/** A mistake of the program's is not to look like one of the service's. */
+const isOwnMistake = (error: unknown): boolean =>
+  /^(TypeError|ReferenceError|RangeError)$/.test(asService(error).name ?? '') && statusOf(error) === undefined
 
 function explain(error: unknown, place: S3Place): { code: ErrorCode; sentence: string } {
   const { bucket, endpoint } = place
@@ -105,6 +109,7 @@ function explain(error: unknown, place: S3Place): { code: ErrorCode; sentence: s
         `the credentials lack a permission there (${name}${detailOf(error)}). The permissions that Firn needs stand in docs/vaults.md.`,
       )
     case 'InvalidAccessKeyId':
+    case 'XAdminUserNotFound': // versitygw
     case 'InvalidToken':
     case 'InvalidClientTokenId':
     case 'UnrecognizedClientException':

@@ -1,14 +1,14 @@
 /** What the service says of an object without its bytes. */
 import {
   GetObjectAttributesCommand,
-  HeadBucketCommand,
   HeadObjectCommand,
   type HeadObjectCommandOutput,
+  ListObjectsV2Command,
 } from '@aws-sdk/client-s3'
 import { isFirnError } from '#libs/errors/errors.js'
 import type { Composite } from './checksum.js'
 import type { S3Door } from './s3-door.js'
-import { nameOf, statusOf } from './s3-error.js'
+import { statusOf } from './s3-error.js'
 import type { Signalled } from './send.js'
 
 /** undefined where there is no such object. A missing bucket is an error: it must not look like lost bundles. */
@@ -32,15 +32,10 @@ export async function headOf(
   }
 }
 
+/** Throws what is wrong with the bucket. By a listing, as a HEAD has no body, and so no word of the reason. */
 export async function checkBucket({ client, send, place }: S3Door, options: Signalled = {}): Promise<void> {
-  try {
-    await send((call) => client.send(new HeadBucketCommand({ Bucket: place.bucket }), call), options)
-  } catch (error) {
-    if (statusOf(error) === 404) throw Object.assign(new Error('no such bucket'), { name: 'NoSuchBucket', cause: error })
-    // Who may read and write objects, and not list them, is no less welcome.
-    if (statusOf(error) === 403 && nameOf(error) !== 'InvalidAccessKeyId') return
-    throw error
-  }
+  const command = new ListObjectsV2Command({ Bucket: place.bucket, Prefix: place.prefix, MaxKeys: 1 })
+  await send((call) => client.send(command, call), options)
 }
 
 export type Holding = 'equal' | 'other' | 'nothing'

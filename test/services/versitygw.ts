@@ -1,0 +1,45 @@
+/** versitygw: S3 on a directory, strict with signatures, clocks and checksums. It has no classes and no thaws. */
+import { execFileSync, spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { existsSync, mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { freePort, type Server, untilReady } from './server.js'
+
+const STARTS_WITHIN_SECONDS = 60
+
+export const versitygw: Server = {
+  name: 'versitygw',
+  packages: [],
+
+  install(directory) {
+    if (existsSync(join(directory, 'versitygw'))) return
+    const env = { ...process.env, GOBIN: directory }
+    execFileSync('go', ['install', 'github.com/versity/versitygw/cmd/versitygw@latest'], { env, stdio: 'inherit' })
+  },
+
+  async start(directory, scratch) {
+    const port = await freePort()
+    const data = join(scratch, 'data')
+    mkdirSync(data)
+    const [key, secret] = [randomBytes(8).toString('hex'), randomBytes(16).toString('hex')]
+    const env = { PATH: process.env['PATH'], ROOT_ACCESS_KEY: key, ROOT_SECRET_KEY: secret }
+    const server = spawn(join(directory, 'versitygw'), ['--port', `127.0.0.1:${port}`, '--quiet', 'posix', data], {
+      env,
+      stdio: 'ignore',
+    })
+    const ended = new Promise((resolve) => server.once('exit', resolve))
+    // Any answer will do: without a signature it is a refusal.
+    await untilReady(
+      () => fetch(`http://127.0.0.1:${port}/`),
+      STARTS_WITHIN_SECONDS,
+      () => server.exitCode !== null,
+    )
+    return {
+      env: { FIRN_TEST_VERSITYGW_URL: `http://${key}:${secret}@127.0.0.1:${port}` },
+      async stop() {
+        server.kill('SIGTERM')
+        await ended
+      },
+    }
+  },
+}
