@@ -6,7 +6,7 @@ import { FirnError, isFirnError } from '#libs/errors/errors.js'
 import type { Vault } from '#libs/vault/vault.js'
 import { readObject } from './stored-manifest.js'
 
-const OWNER_KEY = 'firn-vault.json'
+export const OWNER_KEY = 'firn-vault.json'
 
 interface VaultOwner {
   readonly format: 'firn-vault/1'

@@ -1,5 +1,5 @@
 /** What every long-running part does beside its work: it shows in the catalog that it lives, and answers who asks for its health. */
-import { claimVault, ownerOf } from '#libs/archive/own-vault.js'
+import { OWNER_KEY, ownerOf } from '#libs/archive/own-vault.js'
 import type { Catalog, WorkerRole } from '#libs/catalog/catalog.js'
 import type { CommandContext } from './command.js'
 import { openHealthServer } from './health/health-server.js'
@@ -60,12 +60,16 @@ function checksOf(runtime: Runtime, vaultUrl: string, roles: readonly WorkerRole
   }
 }
 
-/** Only a vault that was begun is tried: `prepare` makes what is not there, also where a disk is not mounted. */
+/** `prepare` makes what is not there, also where a disk is not mounted: a vault that was used must be there, and be ours, before. */
 async function mustWrite(runtime: Runtime, vaultUrl: string, signal: AbortSignal): Promise<void> {
   const [vault, catalog] = await Promise.all([runtime.vaults.open(vaultUrl), runtime.catalog()])
-  const owner = await ownerOf(vault, { signal })
-  if (owner === undefined) return
-  await claimVault(vault, catalog.catalogId, { signal })
+  const used = (await catalog.vaultUrl(vault.id)) !== undefined
+  if (used) {
+    const owner = await ownerOf(vault, { signal })
+    if (owner !== catalog.catalogId) {
+      throw new Error(`${vault.id} ${owner === undefined ? `has no ${OWNER_KEY}` : `is written by another catalog (${owner})`}`)
+    }
+  }
   await vault.prepare({ signal })
 }
 
