@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { type Measured, measure, median } from './measure.js'
+import { benchSearch } from './search.js'
 import { TREES, treeIn } from './trees.js'
 
 const { values } = parseArgs({
@@ -15,8 +16,13 @@ const { values } = parseArgs({
     trees: { type: 'string', default: 'S,L' },
     rounds: { type: 'string', default: '5' },
     dir: { type: 'string', default: join(tmpdir(), 'firn-bench') },
+    search: { type: 'string' },
   },
 })
+if (values.search !== undefined) {
+  await benchSearch(Number(values.search))
+  process.exit()
+}
 const root = values.dir
 const rounds = Number(values.rounds)
 const out = join(root, 'out')

@@ -45,7 +45,11 @@ const release = ({ version, javas, variable, password }: Release): Server => ({
     const as = { ...owner, cwd: home, env }
 
     const user = password ? { name: 'firn', password: `/@:%${randomBytes(12).toString('hex')}` } : undefined
-    if (user) execFileSync('bin/elasticsearch-users', ['useradd', user.name, '-p', user.password, '-r', 'superuser'], as)
+    if (user) {
+      writeFileSync(join(home, 'config', 'roles.yml'), ROLES)
+      for (const [name, role] of [[user.name, 'superuser'], ...LESSER] as const)
+        execFileSync('bin/elasticsearch-users', ['useradd', name, '-p', user.password, '-r', role], as)
+    }
     const port = await freePort()
     const settings = [
       ...['network.host=127.0.0.1', `http.port=${port}`, `transport.port=${await freePort()}`, 'discovery.type=single-node'],
@@ -104,6 +108,15 @@ export const elasticsearch8 = release({
   variable: 'FIRN_TEST_ELASTICSEARCH_8_URL',
   password: false,
 })
+
+/** Users with the same password who may less, for names that begin with `t` as the tests' do. */
+const LESSER = [
+  ['writer', 'writes'],
+  ['reader', 'reads'],
+] as const
+const ROLES = `writes: { indices: [{ names: ['t*'], privileges: [manage, read, write] }] }
+reads: { indices: [{ names: ['t*'], privileges: [read, view_index_metadata] }] }
+`
 
 const zipOf = (version: string): string => `elasticsearch-${version}.zip`
 

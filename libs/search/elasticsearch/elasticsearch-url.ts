@@ -34,7 +34,7 @@ export function parseElasticsearchUrl(text: string): ElasticsearchPlace {
       throw wrong(`has an option "${name}" that Firn does not know: ${OPTIONS.join(', ')}`)
     options.set(name, value)
   }
-  const prefix = decodeURIComponent(url.pathname.replace(/^\/|\/$/g, '')) || 'firn'
+  const prefix = decoded(url.pathname.replace(/^\/|\/$/g, '')) || 'firn'
   // https://www.elastic.co/docs/api/doc/elasticsearch/operation/operation-indices-create says what a name may be; this is less.
   if (!/^[a-z0-9][a-z0-9_-]{0,99}$/.test(prefix)) {
     throw wrong('has a path that is no prefix for names of indexes: lower-case letters, digits, - and _, such as /firn')
