@@ -1,7 +1,7 @@
 /**
  * `npm run bench -- --search <files>`: how fast files go into the search indexes, and how soon the first thousand hits of a query come out.
  *
- * The indexes are those that FIRN_TEST_POSTGRES_URL and FIRN_TEST_ELASTICSEARCH_URL name, each in a place of its own that is dropped
+ * The indexes are those that FIRN_TEST_POSTGRES_URL and FIRN_TEST_ELASTICSEARCH_URL name, each in a place of its own that is emptied
  * afterwards; one that is not named is left out. A tree is made up, the same each time; 200 queries of one to three words of its paths,
  * phrases and exclusions among them, are asked one after the other.
  */
