@@ -1,6 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test } from '@jest/globals'
+import { FirnError } from '#libs/errors/errors.js'
 import { rawFromText } from '#libs/os/raw.js'
+import type { JobQueue } from '#libs/queue/queue.js'
 import { counted } from '#libs/vault/wrappers/counted.js'
 import { lookAt } from '../../test/tree.js'
 import { consentTo } from './offer.js'
@@ -25,12 +27,13 @@ beforeAll(async () => {
 })
 afterAll(async () => at[Symbol.asyncDispose]())
 
-function start(owner: string) {
+function start(owner: string, queue: Pick<JobQueue, 'work' | 'every'> = at.parts.queue) {
   const stopping = new AbortController()
   const duties: boolean[] = []
   const done: string[] = []
   const parts = {
     ...at.parts,
+    queue,
     owner,
     isGone: (other: string) => other === 'killed',
   }
@@ -75,6 +78,21 @@ async function until(happened: () => boolean | Promise<boolean>): Promise<void> 
   }
   throw new Error('it did not happen')
 }
+
+test('a queue that takes no schedule keeps nobody from looking', async () => {
+  const away = {
+    work: at.parts.queue.work,
+    every: () => Promise.reject(new FirnError('try-again', 'The queue is away.')),
+  }
+  const before = looks
+  const retriever = start('alone', away)
+  try {
+    await open('', true)
+    await until(() => looks > before && retriever.done.length > 0)
+  } finally {
+    await retriever.stop()
+  }
+})
 
 test('of two one is on duty, wakes up when it is called, and the other takes over when it goes', async () => {
   const one = start('one')

@@ -61,8 +61,7 @@ async function doDuty(parts: RetrieverParts, options: RetrieverOptions): Promise
       let nextAt: Date | undefined
       let failed = false
       try {
-        // A queue that lost everything loses this, too.
-        await queue.every('watch-retrievals', {}, checkMs)
+        await schedule()
         ;({ nextAt } = await lookAtThaws(parts, own))
       } catch (error) {
         if (signal.aborted) break
@@ -79,6 +78,15 @@ async function doDuty(parts: RetrieverParts, options: RetrieverOptions): Promise
     await fetching
     await worker.stop(0)
     await catalog.leaveDuty(RETRIEVER, owner).catch(() => {})
+  }
+
+  /** Each time, as a queue that lost everything loses this, too. One that is away stops no look: there is the own clock. */
+  async function schedule(): Promise<void> {
+    try {
+      await queue.every('watch-retrievals', {}, checkMs)
+    } catch (error) {
+      if (!signal.aborted) options.onTrouble?.('the queue', sentence(error))
+    }
   }
 
   async function fetchWhenRung(): Promise<void> {
