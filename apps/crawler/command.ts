@@ -1,6 +1,6 @@
 /** `archive-files`: options, checks, one run of the story, and what it came to. */
 import { type ArchiveRunOptions, archiveRun } from '#libs/archive/archive-run.js'
-import { planSet } from '#libs/archive/crawl.js'
+import { maxFileBytes, planSet } from '#libs/archive/crawl.js'
 import { optionsToJson } from '#libs/archive/crawl-options.js'
 import { removeArchived } from '#libs/archive/remove-archived.js'
 import { isFile } from '#libs/bundle/entry.js'
@@ -53,7 +53,7 @@ async function archive(context: Context): Promise<ExitCode> {
     vaultUrl: config.vaultUrl,
     vaultId: vault.id,
   }
-  const planned = { host: config.host, roots, vaultId: vault.id, options }
+  const planned = { host: config.host, roots, vaultId: vault.id, options, maxFileBytes: maxFileBytes(vault) }
   if (flags.dryRun) return await dryRun(context, runtime, planned)
 
   if (flags.deleteAfterArchive && !flags.yes) await confirmRemoval(roots.length)

@@ -69,6 +69,21 @@ describe('cutting', () => {
     expect(again.counts).toMatchObject({ found: 10, unchanged: 10, archived: 0, bundles: 0 })
   })
 
+  test('a file that is larger than the vault takes is a problem, under each of its names; the others are archived', async () => {
+    const root = at.tree('limits', { small: 'x', large: 'y'.repeat(2_000_001), 'm-linked': 'z'.repeat(2_000_001) })
+    linkSync(join(root, 'm-linked'), join(root, 'n-linked'))
+    at.wrap((vault) => ({ ...vault, maxObjectBytes: 2 ** 20 + 2_000_000 }))
+    const set = await at.archive(at.request([root]))
+    plain()
+    expect(set).toMatchObject({ state: 'partial', counts: { found: 4, archived: 1, failed: 3 } })
+    const problems = []
+    for await (const page of at.catalog.problems(set.id)) problems.push(...page)
+    expect(problems.map(({ path }) => path)).toEqual(
+      expect.arrayContaining([`${root}/large`, `${root}/m-linked`, `${root}/n-linked`]),
+    )
+    expect(problems[0]?.reason).toMatch(/^has 2000001 bytes, and local:.* takes files of 2000000 at most$/)
+  })
+
   test('a new name of a known inode sends none of its bytes, and is restored', async () => {
     const root = at.tree('named', { 'm-known': 'x'.repeat(200_000) })
     await at.archive(at.request([root]))

@@ -9,10 +9,12 @@ import type { Catalog, HeldFile, SetRow } from '#libs/catalog/catalog.js'
 import type { Raw } from '#libs/os/raw.js'
 import { nameOf, parentOf } from '#libs/os/raw.js'
 import type { JobQueue } from '#libs/queue/queue.js'
+import type { Vault } from '#libs/vault/vault.js'
 import type { Source } from '#libs/walk/source.js'
 import { type CrawlOptions, optionsFromJson } from './crawl-options.js'
 import { keepLease } from './keep-lease.js'
 import { marksOf } from './root-sight.js'
+import type { Vaults } from './vaults.js'
 import { type WakeEvents, wake } from './wake.js'
 
 export interface CrawlParts {
@@ -31,6 +33,7 @@ export interface CrawlParts {
   >
   readonly queue: Pick<JobQueue, 'add'>
   readonly source: Source
+  readonly vaults: Vaults
   /** This process, as leases name it. */
   readonly owner: string
   readonly isGone: (owner: string) => boolean
@@ -58,7 +61,12 @@ export async function crawl(
   }
   await catalog.restartCrawl(set.id)
   await catalog.markRoots(set.id, owner, marksOf(set.roots))
-  const plan = planSet(parts, { ...set, options: optionsFromJson(set.options) }, leaveOut, {
+  const planned = {
+    ...set,
+    options: optionsFromJson(set.options),
+    maxFileBytes: maxFileBytes(await parts.vaults.open(set.vaultUrl)),
+  }
+  const plan = planSet(parts, planned, leaveOut, {
     ...options,
     signal: lease.signal,
     problemsSeen,
@@ -78,7 +86,19 @@ export async function crawl(
 }
 
 /** What planning needs to know of a set; a dry run has no row for it. */
-export type PlannedSet = Pick<SetRow, 'host' | 'roots' | 'vaultId'> & { readonly id?: string; readonly options: CrawlOptions }
+export type PlannedSet = Pick<SetRow, 'host' | 'roots' | 'vaultId'> & {
+  readonly id?: string
+  readonly options: CrawlOptions
+  /** A larger file is a problem; files are never split. */
+  readonly maxFileBytes?: number | undefined
+}
+
+/** What a tar has beside the data of its one file: head, manifest, padding. */
+const AROUND_BYTES = 2 ** 20
+
+/** The largest file that a vault can take, if it has a limit. */
+export const maxFileBytes = ({ maxObjectBytes }: Pick<Vault, 'maxObjectBytes'>): number | undefined =>
+  maxObjectBytes === undefined ? undefined : maxObjectBytes - AROUND_BYTES
 
 interface PlanEvents extends CrawlEvents {
   readonly signal?: AbortSignal
@@ -103,10 +123,17 @@ export async function* planSet(
   for await (const page of walk) {
     signal?.throwIfAborted()
     for (const path of page.leftOut) events.onLeftOut?.(path)
-    if (page.problems.length > 0) await events.problemsSeen(page.problems)
+    const tooLarge = ({ type, size }: PlannedEntry) =>
+      type === 'file' && set.maxFileBytes !== undefined && size > set.maxFileBytes
+    const problems = [...page.problems, ...page.entries.filter(tooLarge).map(({ path, size }) => largeProblem(path, size, set))]
+    if (problems.length > 0) await events.problemsSeen(problems)
     let unchanged = 0
     const linked: PlannedEntry[] = []
-    for (const found of await compare(held, page.entries, options.force)) {
+    for (const found of await compare(
+      held,
+      page.entries.filter((entry) => !tooLarge(entry)),
+      options.force,
+    )) {
       const { entry } = found
       // A crawl that is done again leaves alone what its own bundles have, whatever became of the file since: nothing counts twice.
       if (found.setId !== undefined && found.setId === set.id) continue
@@ -129,6 +156,12 @@ export async function* planSet(
   }
   yield* cutter.finish()
 }
+
+const largeProblem = (path: Raw, size: number, { maxFileBytes, vaultId }: PlannedSet): Problem => ({
+  path,
+  kind: 'failed',
+  reason: `has ${size} bytes, and ${vaultId} takes files of ${maxFileBytes} at most`,
+})
 
 /** `setId`: of the set whose bundle has this path, as it is now or as it was. */
 type Compared = { readonly entry: PlannedEntry; readonly setId?: string } & (

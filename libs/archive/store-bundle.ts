@@ -106,6 +106,9 @@ function mustSee(parts: StoreParts, { bundle, set, plan }: Leased, events: Store
 
 type Storing = StoredBundle & { readonly problems: readonly Problem[] }
 
+/** Head, padding and line in the manifest of a file and its share of directories, about. */
+const AROUND_FILE_BYTES = 4_096
+
 async function packAndStore(
   packer: Packer,
   vault: Vault,
@@ -132,7 +135,8 @@ async function packAndStore(
   const { keep } = optionsFromJson(set.options)
   const packing = packer.pack({ header, plan, keep, hashTar: !vault.readsBack }, { signal })
   packing.result.catch(() => {}) // awaited below; keeps Node from calling it unhandled meanwhile
-  const upload = await vault.upload(key, { signal })
+  const expectedBytes = bundle.bytes + (bundle.files + 1) * AROUND_FILE_BYTES
+  const upload = await vault.upload(key, { signal, expectedBytes })
   try {
     for await (const chunk of packing.chunks) await upload.write(chunk)
     const { manifest, entries, tarBytes, tarSha256: packedSha256, problems } = await packing.result
