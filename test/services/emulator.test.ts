@@ -3,10 +3,11 @@
  * written down here. The addresses carry the credentials: `http://key:secret@127.0.0.1:port`.
  */
 import { randomBytes } from 'node:crypto'
-import { describe, expect, test } from '@jest/globals'
+import { expect, test } from '@jest/globals'
 import { startCloud } from '../cloud/cloud.js'
 import { PROBES, probe } from '../cloud/probes.js'
 import '../cloud/test-client.js'
+import { describeWithServer } from '../tools.js'
 
 const OTHERWISE: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   FIRN_TEST_VERSITYGW_URL: {
@@ -43,11 +44,9 @@ test('the emulator answers every question as it is written down', async () => {
 })
 
 for (const [variable, otherwise] of Object.entries(OTHERWISE)) {
-  const address = process.env[variable]
-  const described = address ? describe : describe.skip
-  described(`the answers of ${variable}`, () => {
+  describeWithServer(variable, `the answers of ${variable}`, (address) => {
     test('differ from the emulator’s only where that is written down', async () => {
-      const { origin, username, password } = new URL(address!)
+      const { origin, username, password } = new URL(address)
       const credentials = {
         accessKeyId: decodeURIComponent(username) || 'test',
         secretAccessKey: decodeURIComponent(password) || 'test',
