@@ -9,7 +9,7 @@ describe('exit codes', () => {
     usage: 2,
     'vault-refused': 2,
     'vault-full': 1,
-    'vault-failed': 1,
+    'vault-failed': 75,
     'vault-missing': 1,
     'vault-exists': 1,
     'vault-frozen': 1,

@@ -20,8 +20,8 @@ const EXIT_OF = {
   'vault-refused': EXIT.usage,
   /** A vault has no room left. The run stops. */
   'vault-full': EXIT.failed,
-  /** A vault failed in a way that may pass: retry. */
-  'vault-failed': EXIT.failed,
+  /** A vault failed in a way that may pass: retry, and in the end tell the caller to come back. */
+  'vault-failed': EXIT.tryAgain,
   /** An object is not in the vault. */
   'vault-missing': EXIT.failed,
   /** An object is there already under a name that must be new. */

@@ -36,8 +36,6 @@ export function openS3Client(place: S3Place, { credentials, stallMs }: S3ClientO
         ...(place.endpoint !== undefined && { endpoint: place.endpoint }),
         ...(credentials !== undefined && { credentials }),
         forcePathStyle: place.pathStyle,
-        // Our own: see send.ts.
-        maxAttempts: 1,
         // What is sent has a checksum of ours; what is read is compared with the manifest. Trailers and surprises of the SDK's are not wanted.
         requestChecksumCalculation: 'WHEN_REQUIRED',
         responseChecksumValidation: 'WHEN_REQUIRED',
@@ -53,6 +51,13 @@ export function openS3Client(place: S3Place, { credentials, stallMs }: S3ClientO
         }),
       }),
   )
+  // The SDK's own retries make way altogether: even with one attempt they would wrap errors of the network so that their codes are lost.
+  client.middlewareStack.add((next) => (args) => next(args), {
+    step: 'finalizeRequest',
+    priority: 'high',
+    name: 'retryMiddleware',
+    override: true,
+  })
   // The signature covers the SHA-256 of the body, which is known already: it is not computed a second time, on the event loop.
   client.middlewareStack.add(
     (next) => (args) => {

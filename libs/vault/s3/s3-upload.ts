@@ -272,6 +272,8 @@ export function beginUpload(parts: UploadParts, key: string, { signal }: Signall
         state = 'done'
         leaveSignal()
         release()
+        // The object is there; what else began in its name is only in the way, and would be swept later.
+        if (strayUpload) await abortUploadsOf(door, key).catch(() => {})
         return { archiveId: key }
       }),
 

@@ -8,7 +8,7 @@ import { quoteFor } from '../prices/quote.js'
 import type { Vault } from '../vault.js'
 import { type Composite, checksumsOf } from './checksum.js'
 import { processMemory, type UploadMemory } from './memory.js'
-import { partSizes } from './part-sizes.js'
+import { type PartSizes, partSizes } from './part-sizes.js'
 import { openS3Client, renewCredentials, type S3Credentials } from './s3-client.js'
 import { openDoor } from './s3-door.js'
 import { checkBucket, headOf, sha256AttributeOf } from './s3-head.js'
@@ -25,6 +25,8 @@ export interface S3VaultOptions {
   readonly uploadMemoryBytes: number
   /** Default: the one of this process. */
   readonly memory?: UploadMemory
+  /** Default: what the memory allows. */
+  readonly sizes?: PartSizes
   /** Default: the SDK's own chain. */
   readonly credentials?: S3Credentials | (() => Promise<S3Credentials>)
   /** Silence on a connection after which a request is given up and tried again. */
@@ -44,7 +46,7 @@ export async function openS3Vault(place: S3Place, options: S3VaultOptions): Prom
   const door = openDoor({ place, client, send, checksums })
   const { explained } = door
   const writes = writeOnce(door)
-  const sizes = partSizes(memory.bytes)
+  const sizes = options.sizes ?? partSizes(memory.bytes)
   const thawStates = thawStatesOf(door)
   const known = new Map<string, { bytes: number; composite: Composite }>()
   const region = await explained('be opened', undefined, () => client.config.region())
