@@ -1,0 +1,92 @@
+/**
+ * The distributed mode as a whole, on real servers at once: PostgreSQL, Redis, Elasticsearch with a password, S3 with a Glacier class,
+ * two workers, and the retriever. A worker is killed on the way.
+ */
+import type { ChildProcess } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterAll, beforeAll, expect, test } from '@jest/globals'
+import { scratchDatabase } from '../database.js'
+import { type Home, openHome, type Ran } from '../firn.js'
+import { describeWithServer } from '../tools.js'
+import { lookAt, makeFiles } from '../tree.js'
+
+const needed = (variable: string): string => {
+  const url = process.env[variable]
+  if (!url) throw new Error(`${variable} is not set: the tier with services must start this server`)
+  return url
+}
+
+describeWithServer('FIRN_TEST_LOCALSTACK_URL', 'every server at once', (s3) => {
+  let database: Awaited<ReturnType<typeof scratchDatabase>>
+  let at: Home
+  const running: (ChildProcess & { readonly ended: Promise<Ran> })[] = []
+
+  beforeAll(async () => {
+    database = await scratchDatabase()
+    const { origin, username, password } = new URL(s3)
+    const name = `firn-${randomBytes(6).toString('hex')}`
+    // This server lets in whoever says a name.
+    const made = await fetch(`${origin}/${name}`, { method: 'PUT' })
+    expect(made.status).toBe(200)
+    at = openHome({
+      FIRN_DATABASE_URL: database.url,
+      FIRN_QUEUE_URL: `${needed('FIRN_TEST_REDIS_URL')}?prefix={${name}}`,
+      FIRN_SEARCH_URL: `${needed('FIRN_TEST_ELASTICSEARCH_URL').replace(/\/$/, '')}/${name}`,
+      FIRN_VAULT_URL: `s3://${name}/archive?class=DEEP_ARCHIVE&region=us-east-1&endpoint=${origin}`,
+      FIRN_CHECK_SECONDS: '2',
+      FIRN_WORKERS: '1',
+      AWS_ACCESS_KEY_ID: username,
+      AWS_SECRET_ACCESS_KEY: password,
+    })
+    makeFiles(at.path('tree'), 3_000, { bytes: 20_000 })
+    expect((await at.run('firn', ['migrate'])).code).toBe(0)
+  }, 120_000)
+  afterAll(async () => {
+    for (const process of running) process.kill('SIGKILL')
+    await Promise.all(running.map(({ ended }) => ended))
+    at.dispose()
+    await database.drop()
+  })
+
+  /** A long-running part; `said` is what it wrote on stderr. */
+  function start(...args: string[]): { process: ChildProcess; said: () => string } {
+    const process = at.start('firn', args)
+    let said = ''
+    process.stderr?.on('data', (text: string) => {
+      said += text
+    })
+    running.push(process)
+    return { process, said: () => said }
+  }
+  async function until(holds: () => boolean): Promise<void> {
+    for (const end = Date.now() + 90_000; !holds(); await sleep(20))
+      if (Date.now() > end) throw new Error('it did not come to pass')
+  }
+
+  test('archives, loses a worker, finds, thaws, restores, and checks well', async () => {
+    const workers = [start('worker'), start('worker')]
+    start('retriever')
+    const archiving = at.start('archive-files', ['-r', '--json', '-t', 'everything', '--files-per-bundle', '100', 'tree'])
+    await until(() => workers[0]!.said().includes('bundle begun'))
+    workers[0]!.process.kill('SIGKILL')
+    const archived = await archiving.ended
+    expect(archived.stderr).toBe('')
+    expect(archived.summary).toMatchObject({ files_found: 3_000, files_archived: 3_000, files_failed: 0, exit_code: 0 })
+
+    const found = await at.run('find-and-retrieve', ['-s', 'everything', '-l', '--json'])
+    expect(found.messages.filter((message) => message['message_type'] === 'file')).toHaveLength(3_000)
+    const again = await at.run('archive-files', ['-r', '--json', 'tree'])
+    expect(again.summary).toMatchObject({ files_unchanged: 3_000, files_archived: 0 })
+
+    const back = await at.run('find-and-retrieve', ['-s', 'everything', '--yes', '--json', '--to', at.path('back')])
+    expect(back.summary).toMatchObject({ files_matched: 3_000, files_restored: 3_000, files_failed: 0, exit_code: 0 })
+    expect(lookAt(at.path('back', at.path('tree')))).toEqual(lookAt(at.path('tree')))
+    expect((await at.run('firn', ['check'])).code).toBe(0)
+    const log = [...workers.map(({ said }) => said()), archived.stdout, back.stdout].join('\n')
+    for (const url of ['FIRN_TEST_REDIS_URL', 'FIRN_TEST_ELASTICSEARCH_URL']) {
+      const { password } = new URL(needed(url))
+      if (password !== '') expect(log).not.toContain(password)
+    }
+  }, 400_000)
+})
