@@ -4,6 +4,7 @@ import { access, chmod, chown, mkdir, mkdtemp, readdir, readFile, rm, stat, writ
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals'
 import pg from 'pg'
 import { type EmbeddedPostgres, openEmbeddedPostgres } from './embedded-postgres.js'
@@ -301,6 +302,15 @@ const NOBODY = [65_534, 65_534] as const
 
 const asRoot = isRoot ? test : test.skip
 
+/** Of tests that run a command as an ordinary user: below /root the project itself is closed to everybody else. */
+function asOrdinaryUser(name: string, run: () => Promise<void>): void {
+  const here = fileURLToPath(import.meta.url)
+  const [uid, gid] = NOBODY
+  if (!isRoot) test.skip(`${name} (skipped: only root can become another user)`, run)
+  else if (spawnSync('test', ['-r', here], { uid, gid }).status === 0) test(name, run)
+  else test.skip(`${name} (skipped: an ordinary user cannot reach ${here})`, run)
+}
+
 describe('the embedded database of root', () => {
   asRoot('belongs to a user of its own', async () => {
     await using _ = await open()
@@ -315,7 +325,7 @@ describe('the embedded database of root', () => {
     })
   })
 
-  asRoot('in the home of an ordinary user belongs to that user, who can go on with it', async () => {
+  asOrdinaryUser('in the home of an ordinary user belongs to that user, who can go on with it', async () => {
     await mkdir(home)
     await chown(home, ...NOBODY)
     const postgres = await open()
@@ -338,7 +348,7 @@ describe('the embedded database of root', () => {
 })
 
 describe('the embedded database of an ordinary user', () => {
-  asRoot('is his own, and another ordinary user is refused', async () => {
+  asOrdinaryUser('is his own, and another ordinary user is refused', async () => {
     await mkdir(home, { mode: 0o755 })
     await chown(home, ...NOBODY)
     const his = await command(home, NOBODY[0])
