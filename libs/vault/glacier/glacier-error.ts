@@ -72,6 +72,7 @@ export function isPassing(error: unknown): boolean {
   const { name, status, code } = factsOf(error)
   if (isFirnError(error)) return error.code === 'vault-failed'
   if (PASSING.has(name)) return true
+  if (name === 'InsufficientCapacityException') return false // 503, and not for a moment
   if (status !== undefined && status > 0) return status >= 500 || status === 429 || status === 408
   return code !== undefined && /^(E[A-Z]+|ERR_STREAM_PREMATURE_CLOSE|HPE_[A-Z_]+)$/.test(code)
 }

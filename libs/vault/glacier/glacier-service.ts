@@ -52,8 +52,6 @@ export function openService({
     ...(region && { region }),
     ...(endpoint && { endpoint }),
     ...(credentials && { credentials }),
-    // A request that is repeated in silence may be paid twice: `again` says which may be.
-    maxAttempts: 1,
     requestHandler: new NodeHttpHandler({
       connectionTimeout: 10_000,
       socketTimeout: STALLED_MS,
@@ -67,6 +65,13 @@ export function openService({
     ],
   }
   const client = quietly(() => new GlacierClient(config))
+  // A request that is repeated in silence may be paid twice: `again` says which may be, and wants the errors as they are.
+  client.middlewareStack.add((next) => (args) => next(args), {
+    name: 'retryMiddleware',
+    step: 'finalizeRequest',
+    priority: 'high',
+    override: true,
+  })
 
   async function again<T>(what: string, call: () => Promise<T>, { signal, settle, keep }: AgainOptions<T> = {}): Promise<T> {
     for (let tries = 1; ; tries++) {

@@ -28,7 +28,7 @@ import { checkArchiveKey, keyOfPointer, type Pointer, pointerKey, readPointer } 
 import { jobFor, openThawJobs, type ThawJob, thawJobOf, thawOf } from './thaw-jobs.js'
 
 /** A list of jobs that is so old is good enough to begin a thaw: many are begun one after the other, and each is added to it. */
-const JOBS_FOR_THAW_MS = 5_000
+const JOBS_FOR_THAW_MS = 30_000
 /** And so old to read: a job that is ready stays so for a day. */
 const JOBS_FOR_READ_MS = 300_000
 /** From so many keys on, directories of the companion are listed instead of asking for each key. */
