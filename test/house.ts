@@ -55,7 +55,7 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
 }
 
 /** What tests and benches may use directly, to look at a result with other eyes than Firn's. */
-const FOR_TESTS: ReadonlySet<string> = new Set(['pg', 'tar-stream', 'yaml', '@aws-sdk/client-s3'])
+const FOR_TESTS: ReadonlySet<string> = new Set(['pg', 'tar-stream', 'yaml', '@aws-sdk/client-s3', '@aws-sdk/client-glacier'])
 
 /** Come with another package. */
 const COMES_WITH: Readonly<Record<string, string>> = { '@jest/globals': 'jest' }

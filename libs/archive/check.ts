@@ -33,6 +33,8 @@ export type Finding =
 
 /** What is wrong in one vault, as it is found. Marks bundles missing or damaged, and heals those that are well again. */
 export async function* checkVault(parts: CheckParts, vault: Vault, options: CheckOptions): AsyncGenerator<Finding> {
+  // First: a vault that reads an inventory when all of it is listed answers by it below.
+  yield* unknownObjects(parts, vault, options)
   for await (const page of parts.catalog.storedBundles(vault.id)) {
     for (const bundle of page) {
       options.signal?.throwIfAborted()
@@ -41,7 +43,6 @@ export async function* checkVault(parts: CheckParts, vault: Vault, options: Chec
       options.onBundle?.(bundle)
     }
   }
-  yield* unknownObjects(parts, vault, options)
 }
 
 async function* checkBundle(parts: CheckParts, vault: Vault, bundle: BundleRow, options: CheckOptions): AsyncGenerator<Finding> {

@@ -117,5 +117,6 @@ async function manifestInside(vault: Vault, names: KeyNames, options: RebuildEve
       `${key} holds the bundle ${header.bundle} of attempt ${header.attempt}: it is not what its name says`,
     )
   }
-  return { header, entries, tarBytes, tarSha256: hash.digest('hex'), archiveId: key }
+  const archiveId = (await vault.stat(key, call))?.archiveId ?? key
+  return { header, entries, tarBytes, tarSha256: hash.digest('hex'), archiveId }
 }

@@ -51,6 +51,8 @@ export interface ScratchStory extends AsyncDisposable {
 }
 
 export interface StoryOptions {
+  /** Default: a local one in `vaultDirectory`. Closed with the story. */
+  readonly vault?: Vault
   readonly vaultDirectory?: string
   readonly thawSeconds?: number
   readonly now?: () => number
@@ -70,11 +72,13 @@ export async function openStory(options: StoryOptions = {}): Promise<ScratchStor
     : await openPostgresQueue({ url, onError: () => {}, retryDelayMs: 20 })
   const index = await openSearchIndex(url)
   const { thawSeconds, now } = options
-  const vault = openLocalVault({
-    directory: vaultDirectory,
-    ...(thawSeconds !== undefined && { thawSeconds }),
-    ...(now && { now }),
-  })
+  const vault =
+    options.vault ??
+    openLocalVault({
+      directory: vaultDirectory,
+      ...(thawSeconds !== undefined && { thawSeconds }),
+      ...(now && { now }),
+    })
   const packer = openPacker({ threads: options.packers ?? 2 })
   const parts = partsOf({ catalog, queue, index, packer, vault })
 

@@ -25,7 +25,9 @@ export async function readStoredManifest(
     if (isFirnError(error, 'vault-missing', 'damaged')) return undefined
     throw error
   }
-  return sidecar.tarBytes === tar.bytes && isOf(names, sidecar.header) ? { ...sidecar, archiveId: key } : undefined
+  return sidecar.tarBytes === tar.bytes && isOf(names, sidecar.header)
+    ? { ...sidecar, archiveId: tar.archiveId ?? key }
+    : undefined
 }
 
 /** Whether a manifest is of the attempt that an object's name says. */

@@ -23,7 +23,7 @@ import { type InventoryFindings, readInventory, requestInventory } from './inven
 import { readJobOutput } from './job-output.js'
 import { listArchives, storedOf } from './list-archives.js'
 import { openPartMemory, type PartMemory } from './part-memory.js'
-import { partBytesFor } from './part-size.js'
+import { LARGEST_ARCHIVE, partBytesFor } from './part-size.js'
 import { checkArchiveKey, keyOfPointer, type Pointer, pointerKey, readPointer } from './pointer.js'
 import { jobFor, openThawJobs, type ThawJob, thawJobOf, thawOf } from './thaw-jobs.js'
 
@@ -152,6 +152,7 @@ export function openGlacierVault(options: GlacierVaultOptions): Vault {
 
   return {
     id,
+    maxObjectBytes: LARGEST_ARCHIVE,
 
     async prepare({ signal } = {}) {
       signal?.throwIfAborted()
