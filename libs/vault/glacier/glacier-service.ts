@@ -3,9 +3,9 @@ import { createHash } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { GlacierClient, type GlacierClientConfig } from '@aws-sdk/client-glacier'
 import { NodeHttpHandler } from '@smithy/node-http-handler'
+import { withoutNodeWarning } from '../quiet-sdk.js'
 import type { CallOptions } from '../vault.js'
 import { glacierError, isPassing } from './glacier-error.js'
-import { quietly } from './sdk-warning.js'
 
 export interface ServiceOptions {
   readonly vaultName: string
@@ -64,7 +64,7 @@ export function openService({
       headers['x-amz-sha256-tree-hash'] ?? '',
     ],
   }
-  const client = quietly(() => new GlacierClient(config))
+  const client = withoutNodeWarning(() => new GlacierClient(config))
   // A request that is repeated in silence may be paid twice: `again` says which may be, and wants the errors as they are.
   client.middlewareStack.add((next) => (args) => next(args), {
     name: 'retryMiddleware',
