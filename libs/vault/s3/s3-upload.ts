@@ -20,7 +20,7 @@ import { abortUploadsOf } from './s3-sweep.js'
 import type { Signalled } from './send.js'
 
 /** Of one upload: enough to fill a line in spite of the time that each request takes. */
-const PARTS_IN_FLIGHT = 6
+const PARTS_IN_FLIGHT = 4
 /** Tries of one part: a minute of trouble, or so, is sat out. */
 const PART_TRIES = 9
 
