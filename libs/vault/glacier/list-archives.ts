@@ -21,6 +21,7 @@ export async function* listArchives(
   companion: Vault,
   prefix: string,
   options: CallOptions,
+  mostHeld = HELD,
 ): AsyncGenerator<Stored & { key: string }> {
   let held: Held[] = []
   const absent = new Set<string>()
@@ -70,9 +71,9 @@ export async function* listArchives(
     held.push(archive === undefined ? { key: name, stored } : { key: archive })
     if (++fresh < READS_AT_ONCE) continue
     fresh = 0
-    if (held.length > HELD) {
+    if (held.length > mostHeld) {
       await askForWhatIsExpected(name)
-      if (absent.size > 10 * HELD) absent.clear()
+      if (absent.size > 10 * mostHeld) absent.clear()
     }
     yield* sized(released(name))
   }

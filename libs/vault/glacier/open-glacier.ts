@@ -20,7 +20,8 @@ export async function openGlacier(
   const where = { service: 'glacier', region: place.region ?? 'unknown' } as const
   const quote = (request: QuoteRequest) => {
     const { objects, thawBytes, rangeBytes = thawBytes } = request
-    return quoteFor(options.prices, where, { ...request, thawBytes: Math.min(thawBytes, mostThawed(rangeBytes, objects)) })
+    const thawed = Math.min(thawBytes, mostThawed(rangeBytes, objects))
+    return quoteFor(options.prices, where, { ...request, thawBytes: thawed, rangeBytes: thawed })
   }
   return openGlacierVault({ ...place, companion, quote, memory: processMemory(options.uploadMemoryBytes) })
 }
