@@ -30,8 +30,7 @@ export async function startWorkers(
     'store-bundle',
     async ({ bundleId }, { signal }) => storeBundle(parts, bundleId, { ...options, signal }),
     {
-      // One more than is packed: while a bundle waits for the disk and the catalog, its packing thread has the next.
-      concurrency: options.concurrency + 1,
+      concurrency: options.concurrency,
       onFailed: async ({ bundleId }, error, final) => {
         if (options.onVaultTrouble && isFirnError(error, 'vault-full', 'vault-refused')) {
           await options.onVaultTrouble(error, bundleId)
