@@ -14,7 +14,8 @@ export interface JobQueue {
 
   /**
    * Adds the job every so many milliseconds from now on, until it is asked for with another interval. Asking again changes nothing;
-   * the queue keeps it, and a queue that lost it must be asked again.
+   * the queue keeps it, and a queue that lost it must be asked again. A run that begins while the interval changes may be followed by one
+   * that nobody asked for.
    */
   every<K extends JobName>(name: K, payload: Jobs[K], intervalMs: number): Promise<void>
 
