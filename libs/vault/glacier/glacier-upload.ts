@@ -13,12 +13,13 @@ import {
   UploadMultipartPartCommand,
 } from '@aws-sdk/client-glacier'
 import { FirnError, isFirnError } from '#libs/errors/errors.js'
+import { beginLife } from '../upload-life.js'
+import type { PartMemory, UploadMemory } from '../upload-memory.js'
 import type { CallOptions, Upload, Vault } from '../vault.js'
 import { rangeText } from './aligned-range.js'
 import { describeKey } from './description.js'
 import { isNotFound } from './glacier-error.js'
 import { type GlacierService, hashedBody } from './glacier-service.js'
-import type { PartMemory } from './part-memory.js'
 import { MOST_PARTS } from './part-size.js'
 import { writePointer } from './pointer.js'
 import { treeHasher, treeHashOfParts } from './tree-hash.js'
@@ -32,7 +33,7 @@ export interface UploadPlace {
   readonly service: GlacierService
   readonly companion: Vault
   readonly partBytes: number
-  readonly memory: PartMemory
+  readonly memory: UploadMemory
   readonly now: () => number
 }
 
@@ -51,43 +52,27 @@ export async function beginUpload(place: UploadPlace, { signal }: CallOptions): 
   )
   const upload = { ...vault, uploadId }
 
-  // Ends everything of this upload that is under way: the caller's signal, an abort, a failed part.
-  const stop = new AbortController()
   const whole = createHash('sha256')
   const partHashes: Buffer[] = []
   const inFlight = new Set<Promise<void>>()
-  let held = 0
   let part: ReturnType<typeof newPart> | undefined
   let offset = 0
-  let state: 'writing' | 'sealed' | 'done' | 'gone' = 'writing'
-  let failure: { error: unknown } | undefined
-  let ending: Promise<unknown> = Promise.resolve()
-
-  function newPart(buffer: Buffer) {
-    return { buffer, filled: 0, tree: treeHasher(), plain: createHash('sha256') }
+  function newPart(memory: PartMemory) {
+    return { memory, filled: 0, tree: treeHasher(), plain: createHash('sha256') }
   }
 
-  /** One ending after another: an abort during `complete` waits, and finds either a whole archive or nothing. */
-  function oneAtATime<T>(step: () => Promise<T>): Promise<T> {
-    const next = ending.then(step)
-    ending = next.catch(() => {})
-    return next
-  }
-
-  const onAbort = () => {
-    stop.abort(signal?.reason)
-    void oneAtATime(discard).catch(() => {})
-  }
-  signal?.addEventListener('abort', onAbort, { once: true })
-  const release = () => signal?.removeEventListener('abort', onAbort)
-
-  async function discard(): Promise<void> {
-    if (state === 'done' || state === 'gone') return
-    state = 'gone'
-    stop.abort(new FirnError('failed', `The upload of ${key} was aborted.`))
-    await Promise.allSettled(inFlight)
-    if (part) giveBack(part.buffer)
+  const letGo = () => {
+    part?.memory.give()
     part = undefined
+  }
+
+  const life = beginLife(key, signal, async () => {
+    await Promise.allSettled(inFlight)
+    letGo()
+    await removeParts()
+  })
+
+  async function removeParts(): Promise<void> {
     try {
       await again(what, () => client.send(new AbortMultipartUploadCommand(upload)), { keep: isNotFound })
     } catch (error) {
@@ -95,29 +80,12 @@ export async function beginUpload(place: UploadPlace, { signal }: CallOptions): 
     }
   }
 
-  function giveBack(buffer: Buffer): void {
-    held--
-    memory.giveBack(buffer)
-  }
-
-  function checkUsable(): void {
-    if (failure) throw failure.error
-    signal?.throwIfAborted()
-    if (state === 'done') throw new FirnError('failed', `The upload of ${key} is complete already.`)
-    if (state === 'gone') throw new FirnError('failed', `The upload of ${key} was aborted.`)
-  }
-
-  function fail(error: unknown): void {
-    failure ??= { error: signal?.aborted ? signal.reason : error }
-    stop.abort(failure.error)
-  }
-
   /** Starts a part on its way; its failure is met by the next call. */
   async function send(full: NonNullable<typeof part>): Promise<void> {
-    const { buffer, filled, tree, plain } = full
+    const { memory: held, filled, tree, plain } = full
     try {
       while (inFlight.size >= PARTS_IN_FLIGHT) await Promise.race(inFlight)
-      checkUsable()
+      life.checkUsable()
       if (partHashes.length >= MOST_PARTS) {
         throw new FirnError(
           'vault-refused',
@@ -125,19 +93,19 @@ export async function beginUpload(place: UploadPlace, { signal }: CallOptions): 
         )
       }
     } catch (error) {
-      giveBack(buffer)
+      held.give()
       throw error
     }
-    const body = hashedBody(buffer.subarray(0, filled), plain.digest('hex'))
+    const body = hashedBody(held.buffer.subarray(0, filled), plain.digest('hex'))
     const hash = tree.digest()
     const range = rangeText({ offset, length: filled })
     partHashes.push(hash)
     offset += filled
     const sending = sendPart(body, hash.toString('hex'), range)
-      .catch(fail)
+      .catch(life.note)
       .finally(() => {
         inFlight.delete(sending)
-        giveBack(buffer)
+        held.give()
       })
     inFlight.add(sending)
   }
@@ -147,14 +115,14 @@ export async function beginUpload(place: UploadPlace, { signal }: CallOptions): 
     await again(
       what,
       async () => {
-        const answer = await client.send(command(), { abortSignal: stop.signal })
+        const answer = await client.send(command(), { abortSignal: life.stopped })
         if (answer.checksum !== undefined && answer.checksum !== checksum) {
           throw new FirnError('vault-failed', `${what}: the service received other bytes than were sent.`)
         }
         return true
       },
       // No answer came: the part may be there all the same, and is not sent twice then.
-      { signal: stop.signal, settle: async () => ((await holdsPart(range, checksum)) ? true : undefined) },
+      { signal: life.stopped, settle: async () => ((await holdsPart(range, checksum)) ? true : undefined) },
     )
   }
 
@@ -167,8 +135,8 @@ export async function beginUpload(place: UploadPlace, { signal }: CallOptions): 
   }
 
   async function seal(): Promise<undefined> {
-    checkUsable()
-    if (state === 'sealed') return undefined
+    life.checkUsable()
+    if (life.state === 'sealed') return undefined
     try {
       if (part) {
         const last = part
@@ -176,12 +144,11 @@ export async function beginUpload(place: UploadPlace, { signal }: CallOptions): 
         await send(last)
       }
       await Promise.all(inFlight)
-      checkUsable()
-      state = 'sealed'
+      life.checkUsable()
+      life.becomes('sealed')
       return undefined // the service verified each part, and does not read back
     } catch (error) {
-      fail(error)
-      throw failure!.error
+      return life.fail(error)
     }
   }
 
@@ -217,23 +184,16 @@ export async function beginUpload(place: UploadPlace, { signal }: CallOptions): 
 
   return {
     async write(chunk) {
-      checkUsable()
-      if (state === 'sealed') throw new FirnError('failed', `The upload of ${key} is sealed already.`)
+      life.checkWritable()
       whole.update(chunk)
       try {
         for (let from = 0; from < chunk.length; ) {
           if (!part) {
-            const buffer = await memory.take(partBytes, held++)
-            try {
-              checkUsable()
-            } catch (error) {
-              giveBack(buffer)
-              throw error
-            }
-            part = newPart(buffer)
+            part = newPart(await memory.take(partBytes, life.stopped))
+            life.checkUsable()
           }
           const bytes = chunk.subarray(from, from + partBytes - part.filled)
-          part.buffer.set(bytes, part.filled)
+          part.memory.buffer.set(bytes, part.filled)
           part.tree.update(bytes)
           part.plain.update(bytes)
           part.filled += bytes.length
@@ -244,26 +204,24 @@ export async function beginUpload(place: UploadPlace, { signal }: CallOptions): 
             await send(full)
           }
         }
-        checkUsable()
+        life.checkUsable()
       } catch (error) {
-        fail(error)
-        throw failure!.error
+        await life.fail(error)
       }
     },
 
-    seal: () => oneAtATime(seal),
+    seal: () => life.oneAtATime(seal),
 
     complete: () =>
-      oneAtATime(async () => {
+      life.oneAtATime(async () => {
         await seal()
-        checkUsable()
+        life.checkUsable()
         const treeHash = treeHashOfParts(partHashes).toString('hex')
         const empty = offset === 0
         const archiveId = empty ? '' : await completeArchive(treeHash)
-        if (empty) await discard()
+        if (empty) await removeParts()
         // From here on the archive is there, and nobody's signal keeps its pointer from being written.
-        state = 'done'
-        release()
+        life.becomes('done')
         const pointer = {
           key,
           archiveId,
@@ -284,11 +242,7 @@ export async function beginUpload(place: UploadPlace, { signal }: CallOptions): 
         return { archiveId: archiveId || key }
       }),
 
-    abort: () =>
-      oneAtATime(async () => {
-        release()
-        await discard()
-      }),
+    abort: life.abort,
   }
 }
 

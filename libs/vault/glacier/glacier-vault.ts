@@ -13,6 +13,7 @@ import {
 } from '@aws-sdk/client-glacier'
 import { FirnError, isFirnError } from '#libs/errors/errors.js'
 import { checkKey, checkPrefix } from '../object-key.js'
+import { type UploadMemory, uploadMemory } from '../upload-memory.js'
 import type { ByteRange, CallOptions, Thaw, ThawRequest, Vault } from '../vault.js'
 import { rangeText, rangeToThaw } from './aligned-range.js'
 import { describedKey, describeKey } from './description.js'
@@ -22,7 +23,6 @@ import { beginUpload } from './glacier-upload.js'
 import { type InventoryFindings, readInventory, requestInventory } from './inventory.js'
 import { readJobOutput } from './job-output.js'
 import { listArchives, storedOf } from './list-archives.js'
-import { openPartMemory, type PartMemory } from './part-memory.js'
 import { LARGEST_ARCHIVE, partBytesFor } from './part-size.js'
 import { checkArchiveKey, keyOfPointer, type Pointer, pointerKey, readPointer } from './pointer.js'
 import { jobFor, openThawJobs, type ThawJob, thawJobOf, thawOf } from './thaw-jobs.js'
@@ -42,7 +42,7 @@ export interface GlacierVaultOptions extends ServiceOptions {
   /** Holds pointers and manifests; closed together with the vault. */
   readonly companion: Vault
   /** All parts in flight of this process. Default: 512 MiB for this vault. */
-  readonly memory?: PartMemory
+  readonly memory?: UploadMemory
   /** Default: nothing costs anything. */
   readonly quote?: Vault['quote']
   /** Milliseconds since 1970, for tests that cannot wait for days. Default `Date.now`. */
@@ -50,7 +50,7 @@ export interface GlacierVaultOptions extends ServiceOptions {
 }
 
 export function openGlacierVault(options: GlacierVaultOptions): Vault {
-  const { vaultName, companion, now = Date.now, memory = openPartMemory(USUAL_MEMORY), quote = () => undefined } = options
+  const { vaultName, companion, now = Date.now, memory = uploadMemory(USUAL_MEMORY), quote = () => undefined } = options
   const id = `glacier://${vaultName}`
   const service = openService(options)
   const { client, again } = service

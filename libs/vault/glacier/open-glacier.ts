@@ -1,12 +1,12 @@
 /** From a URL to the vault: with its companion, its share of memory, and the prices of its region. */
 import type { VaultOptions } from '../open-vault.js'
 import { quoteFor } from '../prices/quote.js'
+import { processMemory } from '../upload-memory.js'
 import type { QuoteRequest, Vault } from '../vault.js'
 import type { VaultUrl } from '../vault-url.js'
 import { mostThawed } from './aligned-range.js'
 import { glacierPlace } from './glacier-options.js'
 import { openGlacierVault } from './glacier-vault.js'
-import { processMemory } from './part-memory.js'
 
 /** `openVault` opens the companion. */
 export async function openGlacier(

@@ -2,6 +2,7 @@
 import { type FileHandle, open, rename, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { FirnError } from '#libs/errors/errors.js'
+import { beginLife } from '../upload-life.js'
 import type { CallOptions, Sealed, Upload } from '../vault.js'
 import { publish, syncDirectory } from './durable.js'
 import { createCode, newEqualityKey } from './equality.js'
@@ -40,55 +41,24 @@ export async function beginUpload(place: UploadPlace, { signal }: CallOptions): 
   let unsynced = 0
   let writeBack: Promise<void> | undefined
   const inFlight = new Set<Promise<void>>()
-  let state: 'writing' | 'sealed' | 'done' | 'gone' = 'writing'
-  let failure: { error: unknown } | undefined
-  let ending: Promise<unknown> = Promise.resolve()
-
-  async function discard(): Promise<void> {
-    if (state === 'done' || state === 'gone') return
-    const wasOpen = state === 'writing'
-    state = 'gone'
+  const life = beginLife(key, signal, async (from) => {
     // close() waits for the writes in flight.
-    if (wasOpen) await handle.close().catch(() => {})
+    if (from === 'writing') await handle.close().catch(() => {})
     await unlink(temporary).catch((error) => {
-      if (error.code !== 'ENOENT') throw error
+      if (error.code !== 'ENOENT') throw explain(error)
     })
-  }
-
-  /** One ending after another: an abort during `complete` waits, and finds either a whole object or nothing. */
-  function oneAtATime<T>(step: () => Promise<T>): Promise<T> {
-    const next = ending.then(step)
-    ending = next.catch(() => {})
-    return next
-  }
-
-  const onAbort = () => void oneAtATime(discard).catch(() => {})
-  signal?.addEventListener('abort', onAbort, { once: true })
-  const release = () => signal?.removeEventListener('abort', onAbort)
-
-  async function fail(error: unknown): Promise<never> {
-    failure ??= { error: explain(error) }
-    release()
-    await discard().catch(() => {})
-    throw failure.error
-  }
-
-  function checkUsable(): void {
-    if (failure) throw failure.error
-    signal?.throwIfAborted()
-    if (state === 'done') throw new FirnError('failed', `The upload of ${key} is complete already.`)
-    if (state === 'gone') throw new FirnError('failed', `The upload of ${key} was aborted.`)
-  }
+  })
+  const fail = (error: unknown) => life.fail(explain(error))
 
   async function seal(): Promise<Sealed | undefined> {
-    checkUsable()
-    if (state === 'sealed') return sealed
+    life.checkUsable()
+    if (life.state === 'sealed') return sealed
     try {
       await Promise.all([...inFlight, writeBack])
       signal?.throwIfAborted()
       await handle.datasync()
       await handle.close()
-      state = 'sealed'
+      life.becomes('sealed')
       if (readBack) sealed = await compare(readBack)
     } catch (error) {
       await fail(error)
@@ -125,8 +95,7 @@ export async function beginUpload(place: UploadPlace, { signal }: CallOptions): 
 
   return {
     async write(chunk) {
-      checkUsable()
-      if (state === 'sealed') throw new FirnError('failed', `The upload of ${key} is sealed already.`)
+      life.checkWritable()
       written?.update(chunk)
       const writing = writeAll(chunk, offset)
       offset += chunk.length
@@ -135,21 +104,20 @@ export async function beginUpload(place: UploadPlace, { signal }: CallOptions): 
       try {
         await writing
         inFlight.delete(writing)
-        if (state === 'writing') startWriteBack()
-        checkUsable()
+        if (life.state === 'writing') startWriteBack()
+        life.checkUsable()
       } catch (error) {
         inFlight.delete(writing)
-        signal?.throwIfAborted()
         await fail(error)
       }
     },
 
-    seal: () => oneAtATime(seal),
+    seal: () => life.oneAtATime(seal),
 
     complete: () =>
-      oneAtATime(async () => {
+      life.oneAtATime(async () => {
         await seal()
-        checkUsable()
+        life.checkUsable()
         try {
           await beforeName?.make(path)
           await (replace ? rename(temporary, path) : publish(temporary, path))
@@ -157,8 +125,7 @@ export async function beginUpload(place: UploadPlace, { signal }: CallOptions): 
           await beforeName?.undo(path)
           await fail(error)
         }
-        state = 'done'
-        release()
+        life.becomes('done')
         try {
           await syncDirectory(dirname(path))
         } catch (error) {
@@ -167,12 +134,6 @@ export async function beginUpload(place: UploadPlace, { signal }: CallOptions): 
         return { archiveId: key }
       }),
 
-    abort: () =>
-      oneAtATime(async () => {
-        release()
-        await discard().catch((error) => {
-          throw explain(error)
-        })
-      }),
+    abort: life.abort,
   }
 }

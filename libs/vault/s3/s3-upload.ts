@@ -9,9 +9,10 @@ import {
   UploadPartCommand,
 } from '@aws-sdk/client-s3'
 import { FirnError } from '#libs/errors/errors.js'
+import { beginLife } from '../upload-life.js'
+import type { PartMemory, UploadMemory } from '../upload-memory.js'
 import type { Upload } from '../vault.js'
 import type { Composite, Digest } from './checksum.js'
-import type { PartMemory, UploadMemory } from './memory.js'
 import type { PartSizes } from './part-sizes.js'
 import type { S3Door } from './s3-door.js'
 import { statusOf } from './s3-error.js'
@@ -45,11 +46,6 @@ export function beginUpload(parts: UploadParts, key: string, { signal }: Signall
   const { client, send, checksums, place } = door
   const target = door.at(key)
 
-  let state: 'writing' | 'sealed' | 'done' | 'gone' = 'writing'
-  /** Said to every later call. */
-  let failure: { error: unknown } | undefined
-  /** What the first part that failed met, in the words of the service. */
-  let partFailure: { error: unknown } | undefined
   let bytes = 0
   /** The part being filled. */
   let filling: { memory: PartMemory; filled: number } | undefined
@@ -59,34 +55,15 @@ export function beginUpload(parts: UploadParts, key: string, { signal }: Signall
   let uploadId: string | undefined
   /** An answer to Create was lost: there may be an upload that nobody knows the id of. */
   let strayUpload = false
-  let order: Promise<unknown> = Promise.resolve()
-  /** Ends what is under way when the upload is given up. */
-  const stop = new AbortController()
-  const during = signal ? AbortSignal.any([signal, stop.signal]) : stop.signal
-
-  /** One call after another: an abort during `complete` waits, and finds either a whole object or nothing. */
-  function oneAtATime<T>(step: () => Promise<T>): Promise<T> {
-    const next = order.then(step)
-    order = next.catch(() => {})
-    return next
-  }
-
-  function checkUsable(): void {
-    if (failure) throw failure.error
-    signal?.throwIfAborted()
-    if (state === 'done') throw new FirnError('failed', `The upload of ${key} is complete already.`)
-    if (state === 'gone') throw new FirnError('failed', `The upload of ${key} was aborted.`)
-  }
 
   const release = () => {
     filling?.memory.give()
     filling = undefined
   }
 
+  const life = beginLife(key, signal, () => door.explained(`let go of ${key}`, undefined, discard))
+
   async function discard(): Promise<void> {
-    if (state === 'done' || state === 'gone') return
-    state = 'gone'
-    stop.abort(new FirnError('failed', `The upload of ${key} was aborted.`))
     await Promise.allSettled(inFlight)
     release()
     if (strayUpload) await abortUploadsOf(door, key)
@@ -100,23 +77,12 @@ export function beginUpload(parts: UploadParts, key: string, { signal }: Signall
     }
   }
 
-  const onAbort = () => {
-    stop.abort(signal?.reason)
-    void oneAtATime(discard).catch(() => {})
-  }
-  signal?.addEventListener('abort', onAbort, { once: true })
-  const leaveSignal = () => signal?.removeEventListener('abort', onAbort)
-
   /** Runs a step of the upload; when it fails, so does the whole upload, for good. */
   async function attempt<T>(step: () => Promise<T>): Promise<T> {
     try {
       return await door.explained(`take ${key}`, signal, step)
     } catch (error) {
-      signal?.throwIfAborted()
-      failure ??= { error }
-      leaveSignal()
-      await discard().catch(() => {})
-      throw failure.error
+      return life.fail(error)
     }
   }
 
@@ -129,7 +95,7 @@ export function beginUpload(parts: UploadParts, key: string, { signal }: Signall
     const onRetry = () => {
       strayUpload = true
     }
-    const { UploadId } = await send((call) => client.send(command, call), { signal: during, onRetry })
+    const { UploadId } = await send((call) => client.send(command, call), { signal: life.stopped, onRetry })
     uploadId = UploadId
   }
 
@@ -137,32 +103,30 @@ export function beginUpload(parts: UploadParts, key: string, { signal }: Signall
   function sendPart({ memory: held, filled }: { memory: PartMemory; filled: number }): void {
     const number = ++begun
     const body = held.buffer.subarray(0, filled)
-    const sending = (async () => {
-      const digest = await checksums.digest(body)
-      const etag = await send(
-        async (call) => {
-          const answer = await client.send(
-            new UploadPartCommand({
-              ...target,
-              UploadId: uploadId,
-              PartNumber: number,
-              Body: body,
-              ContentLength: filled,
-              ...digest.fields,
-            }),
-            call,
-          )
-          checksums.check(`Part ${number} of ${key}`, digest, answer)
-          return answer.ETag
-        },
-        { signal: during, tries: PART_TRIES },
-      )
-      sent.push({ number, bytes: filled, digest, etag })
-    })()
-      .catch((error: unknown) => {
-        partFailure ??= { error }
-        stop.abort(error)
+    const sending = door
+      .explained(`take ${key}`, signal, async () => {
+        const digest = await checksums.digest(body)
+        const etag = await send(
+          async (call) => {
+            const answer = await client.send(
+              new UploadPartCommand({
+                ...target,
+                UploadId: uploadId,
+                PartNumber: number,
+                Body: body,
+                ContentLength: filled,
+                ...digest.fields,
+              }),
+              call,
+            )
+            checksums.check(`Part ${number} of ${key}`, digest, answer)
+            return answer.ETag
+          },
+          { signal: life.stopped, tries: PART_TRIES },
+        )
+        sent.push({ number, bytes: filled, digest, etag })
       })
+      .catch(life.note)
       .finally(() => {
         held.give()
         inFlight.delete(sending)
@@ -170,16 +134,12 @@ export function beginUpload(parts: UploadParts, key: string, { signal }: Signall
     inFlight.add(sending)
   }
 
-  function checkParts(): void {
-    if (partFailure) throw partFailure.error
-  }
-
   async function takeIn(chunk: Uint8Array): Promise<void> {
     for (let taken = 0; taken < chunk.length; ) {
-      checkParts()
+      life.checkUsable()
       if (!filling) {
         while (inFlight.size >= PARTS_IN_FLIGHT) await Promise.race(inFlight)
-        filling = { memory: await memory.take(sizes.sizeOf(begun + 1), during), filled: 0 }
+        filling = { memory: await memory.take(sizes.sizeOf(begun + 1), life.stopped), filled: 0 }
       }
       const { buffer } = filling.memory
       const next = chunk.subarray(taken, taken + buffer.length - filling.filled)
@@ -194,18 +154,18 @@ export function beginUpload(parts: UploadParts, key: string, { signal }: Signall
   }
 
   async function seal(): Promise<undefined> {
-    checkUsable()
-    if (state === 'sealed') return
+    life.checkUsable()
+    if (life.state === 'sealed') return
     await attempt(async () => {
-      checkParts()
+      life.checkUsable()
       if (uploadId !== undefined && filling) {
         sendPart(filling)
         filling = undefined
       }
       await Promise.all(inFlight)
-      checkParts()
+      life.checkUsable()
     })
-    state = 'sealed'
+    life.becomes('sealed')
   }
 
   async function completeParts(): Promise<void> {
@@ -247,9 +207,8 @@ export function beginUpload(parts: UploadParts, key: string, { signal }: Signall
 
   return {
     write: (chunk) =>
-      oneAtATime(async () => {
-        checkUsable()
-        if (state === 'sealed') throw new FirnError('failed', `The upload of ${key} is sealed already.`)
+      life.oneAtATime(async () => {
+        life.checkWritable()
         if (bytes + chunk.length > sizes.mostBytes) {
           await attempt(async () => {
             throw new FirnError(
@@ -262,28 +221,20 @@ export function beginUpload(parts: UploadParts, key: string, { signal }: Signall
         await attempt(() => takeIn(chunk))
       }),
 
-    seal: () => oneAtATime(seal),
+    seal: () => life.oneAtATime(seal),
 
     complete: () =>
-      oneAtATime(async () => {
+      life.oneAtATime(async () => {
         await seal()
-        checkUsable()
+        life.checkUsable()
         await attempt(() => (uploadId === undefined ? completeWhole() : completeParts()))
-        state = 'done'
-        leaveSignal()
+        life.becomes('done')
         release()
         // The object is there; what else began in its name is only in the way, and would be swept later.
         if (strayUpload) await abortUploadsOf(door, key).catch(() => {})
         return { archiveId: key }
       }),
 
-    abort: () => {
-      // What is under way need not be waited for, unless it is the last step, which may be happening.
-      if (state === 'writing') stop.abort(new FirnError('failed', `The upload of ${key} was aborted.`))
-      return oneAtATime(async () => {
-        leaveSignal()
-        await door.explained(`let go of ${key}`, undefined, discard)
-      })
-    },
+    abort: life.abort,
   }
 }

@@ -2,9 +2,9 @@
 import { randomBytes } from 'node:crypto'
 import { type Cloud, type CloudOptions, startCloud } from '../../../test/cloud/cloud.js'
 import { readPrices } from '../prices/price-list.js'
+import { uploadMemory } from '../upload-memory.js'
 import type { Vault } from '../vault.js'
 import { parseVaultUrl } from '../vault-url.js'
-import { uploadMemory } from './memory.js'
 import { s3Place } from './s3-url.js'
 import { openS3Vault, type S3VaultOptions } from './s3-vault.js'
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals'
-import { type PartMemory, uploadMemory } from './memory.js'
+import { type PartMemory, uploadMemory } from './upload-memory.js'
 
 /** What was taken, as it comes. */
 function taker(bytes: number) {
