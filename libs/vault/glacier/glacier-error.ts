@@ -1,10 +1,13 @@
 /** What the service and the way to it say, in the words of the Vault port: translated once, here, and decided on the name, never on the text. */
 import { FirnError, isFirnError } from '#libs/errors/errors.js'
+import { asService, nameOf, statusOf, troubleOf } from '../service-error.js'
 
 /** `what`: the beginning of the sentence, for example `The vault glacier://photos cannot take a.tar`. */
 export function glacierError(error: unknown, what: string): unknown {
   if (isFirnError(error)) return error
-  const { name, message, status } = factsOf(error)
+  const name = nameOf(error)
+  const message = messageOf(error)
+  const status = statusOf(error)
   const refused = (why: string) => new FirnError('vault-refused', `${what}: ${why}`, { cause: error })
   switch (name) {
     case 'NoLongerSupportedException':
@@ -51,76 +54,34 @@ export function glacierError(error: unknown, what: string): unknown {
     case 'ValidationException':
       return refused(`the service refuses the request (${message}).`)
   }
-  if (isMissingRegion(error)) {
+  // The SDK has no name for it.
+  if (/^Region is missing/.test(message)) {
     return new FirnError('usage', `${what}: no region is set. Add region=eu-west-1 (or yours) to its URL, or set AWS_REGION.`, {
       cause: error,
     })
   }
-  if (isPassing(error)) return new FirnError('vault-failed', `${what}: ${passing(name, status, message)}`, { cause: error })
+  if (isPassing(error)) return new FirnError('vault-failed', `${what}: ${passing(error, message)}`, { cause: error })
   if (status === 401 || status === 403) return refused(`the service refuses it (${name}).`)
   if (status !== undefined && status >= 400) return refused(`the service refuses the request (${name}: ${message}).`)
   return error
 }
 
-export const isNotFound = (error: unknown): boolean => factsOf(error).name === 'ResourceNotFoundException'
+export const isNotFound = (error: unknown): boolean => nameOf(error) === 'ResourceNotFoundException'
 
-/**
- * May the same request work a little later? Also where nobody knows whether it did already: no answer came. Network errors have a
- * code of the system (ECONNRESET) or a name of the SDK (TimeoutError), and no status.
- */
+/** May the same request work a little later? Also where nobody knows whether it did already: no answer came. */
 export function isPassing(error: unknown): boolean {
-  const { name, status, code } = factsOf(error)
-  if (isFirnError(error)) return error.code === 'vault-failed'
-  if (PASSING.has(name)) return true
-  if (name === 'InsufficientCapacityException') return false // 503, and not for a moment
-  if (status !== undefined && status > 0) return status >= 500 || status === 429 || status === 408
-  return code !== undefined && /^(E[A-Z]+|ERR_STREAM_PREMATURE_CLOSE|HPE_[A-Z_]+)$/.test(code)
+  const trouble = troubleOf(error)
+  return trouble === 'passing' || trouble === 'throttled'
 }
 
-const PASSING = new Set([
-  'ThrottlingException',
-  'Throttling',
-  'SlowDown',
-  'RequestThrottled',
-  'TooManyRequestsException',
-  'ProvisionedThroughputExceededException',
-  'ServiceUnavailableException',
-  'ServiceUnavailable',
-  'InternalServerError',
-  'InternalFailure',
-  'RequestTimeoutException',
-  'RequestTimeout',
-  'TimeoutError',
-  'NetworkingError',
-])
-
-function passing(name: string, status: number | undefined, message: string): string {
-  if (/throttl|slowdown|toomany/i.test(name) || status === 429) return 'the service asks for fewer requests. Try again later.'
-  if (status !== undefined && status >= 500) return `the service failed (${status} ${name}). Try again later.`
-  return `the service does not answer (${message || name}). Is the network there, and are region and endpoint right?`
+function passing(error: unknown, message: string): string {
+  const status = statusOf(error)
+  if (troubleOf(error) === 'throttled') return 'the service asks for fewer requests. Try again later.'
+  if (status !== undefined && status >= 500) return `the service failed (${status} ${nameOf(error)}). Try again later.`
+  return `the service does not answer (${message || nameOf(error)}). Is the network there, and are region and endpoint right?`
 }
 
-interface Facts {
-  readonly name: string
-  readonly message: string
-  readonly status: number | undefined
-  readonly code: string | undefined
+function messageOf(error: unknown): string {
+  const { message } = asService(error)
+  return message === undefined ? String(error) : message.replace(/\.$/, '')
 }
-
-function factsOf(error: unknown): Facts {
-  const { name, message, code, $metadata } = (error ?? {}) as {
-    name?: unknown
-    message?: unknown
-    code?: unknown
-    $metadata?: { httpStatusCode?: number }
-  }
-  return {
-    name: typeof name === 'string' ? name : 'Error',
-    message: typeof message === 'string' ? message.replace(/\.$/, '') : String(error),
-    code: typeof code === 'string' ? code : undefined,
-    status: $metadata?.httpStatusCode,
-  }
-}
-
-/** The SDK has no name for it. */
-const isMissingRegion = (error: unknown): boolean => /^Region is missing/.test(factsOf(error).message)

@@ -1,9 +1,8 @@
 /** The door to the SDK: one client for each vault, whose requests are hashed once, asked again with patience, and never wait for ever. */
 import { createHash } from 'node:crypto'
-import { setTimeout as delay } from 'node:timers/promises'
 import { GlacierClient, type GlacierClientConfig } from '@aws-sdk/client-glacier'
-import { NodeHttpHandler } from '@smithy/node-http-handler'
-import { withoutNodeWarning } from '../quiet-sdk.js'
+import { backOff, pause } from '../pause.js'
+import { makeClient, requestHandler } from '../sdk-client.js'
 import type { CallOptions } from '../vault.js'
 import { glacierError, isPassing } from './glacier-error.js'
 
@@ -52,26 +51,14 @@ export function openService({
     ...(region && { region }),
     ...(endpoint && { endpoint }),
     ...(credentials && { credentials }),
-    requestHandler: new NodeHttpHandler({
-      connectionTimeout: 10_000,
-      socketTimeout: STALLED_MS,
-      httpsAgent: { maxSockets: 64 },
-      httpAgent: { maxSockets: 64 },
-    }),
+    requestHandler: requestHandler(STALLED_MS),
     // Parts come with both their hashes; nothing is hashed a second time.
     bodyChecksumGenerator: async ({ body, headers }) => [
       headers['x-amz-content-sha256'] ?? knownSha256(body),
       headers['x-amz-sha256-tree-hash'] ?? '',
     ],
   }
-  const client = withoutNodeWarning(() => new GlacierClient(config))
-  // A request that is repeated in silence may be paid twice: `again` says which may be, and wants the errors as they are.
-  client.middlewareStack.add((next) => (args) => next(args), {
-    name: 'retryMiddleware',
-    step: 'finalizeRequest',
-    priority: 'high',
-    override: true,
-  })
+  const client = makeClient(() => new GlacierClient(config))
 
   async function again<T>(what: string, call: () => Promise<T>, { signal, settle, keep }: AgainOptions<T> = {}): Promise<T> {
     for (let tries = 1; ; tries++) {
@@ -86,13 +73,7 @@ export function openService({
         signal?.throwIfAborted()
         if (keep?.(error)) throw error
         if (tries >= TRIES || !isPassing(error)) throw glacierError(error, what)
-        // Half of it by chance: workers that failed together shall not come back together.
-        const ms = retryDelayMs * 2 ** (tries - 1) * (0.5 + Math.random() / 2)
-        try {
-          await delay(ms, undefined, signal ? { signal } : {})
-        } catch {
-          throw signal?.reason
-        }
+        await pause(backOff(retryDelayMs, tries), signal)
       }
     }
   }

@@ -1,9 +1,6 @@
 /** The SDK's client as this vault wants it. */
-import { Agent as HttpAgent } from 'node:http'
-import { Agent as HttpsAgent } from 'node:https'
 import { S3Client } from '@aws-sdk/client-s3'
-import { NodeHttpHandler } from '@smithy/node-http-handler'
-import { withoutNodeWarning } from '../quiet-sdk.js'
+import { makeClient, requestHandler, silentLogger } from '../sdk-client.js'
 import type { S3Place } from './s3-url.js'
 
 export interface S3Credentials {
@@ -20,14 +17,8 @@ export interface S3ClientOptions {
   readonly stallMs: number
 }
 
-const CONNECT_MS = 10_000
-/** More than all parts and look-ups that are ever in flight together. */
-const CONNECTIONS = 256
-
 export function openS3Client(place: S3Place, { credentials, stallMs }: S3ClientOptions): S3Client {
-  const agent = { keepAlive: true, maxSockets: CONNECTIONS, scheduling: 'lifo' as const }
-  const silent = () => {}
-  const client = withoutNodeWarning(
+  const client = makeClient(
     () =>
       new S3Client({
         ...(place.region !== undefined && { region: place.region }),
@@ -41,23 +32,10 @@ export function openS3Client(place: S3Place, { credentials, stallMs }: S3ClientO
         responseChecksumValidation: 'WHEN_REQUIRED',
         // It would cost each part a connection of its own and a round trip.
         expectContinueHeader: false,
-        logger: { trace: silent, debug: silent, info: silent, warn: silent, error: silent },
-        requestHandler: new NodeHttpHandler({
-          connectionTimeout: CONNECT_MS,
-          socketTimeout: stallMs,
-          httpAgent: new HttpAgent(agent),
-          httpsAgent: new HttpsAgent(agent),
-          logger: { trace: silent, debug: silent, info: silent, warn: silent, error: silent },
-        }),
+        logger: silentLogger,
+        requestHandler: requestHandler(stallMs),
       }),
   )
-  // The SDK's own retries make way altogether: even with one attempt they would wrap errors of the network so that their codes are lost.
-  client.middlewareStack.add((next) => (args) => next(args), {
-    step: 'finalizeRequest',
-    priority: 'high',
-    name: 'retryMiddleware',
-    override: true,
-  })
   // The signature covers the SHA-256 of the body, which is known already: it is not computed a second time, on the event loop.
   client.middlewareStack.add(
     (next) => (args) => {

@@ -1,65 +1,7 @@
 /** What S3, its SDK and the network say, in the words of the Vault port: translated once, here, and decided on codes, never on texts. */
-import { type ErrorCode, errnoOf, FirnError, isFirnError } from '#libs/errors/errors.js'
+import { type ErrorCode, FirnError, isFirnError } from '#libs/errors/errors.js'
+import { asService, nameOf, networkCodeOf, statusOf, troubleOf } from '../service-error.js'
 import type { S3Place } from './s3-url.js'
-
-/** The part of the SDK's errors that is looked at. Asked by shape: an error may come from another copy of a package. */
-interface ServiceError {
-  readonly name?: string
-  readonly code?: string
-  readonly message?: string
-  readonly Region?: string
-  readonly ServerTime?: Date
-  readonly $metadata?: { readonly httpStatusCode?: number; readonly requestId?: string; readonly clockSkewCorrected?: boolean }
-  readonly $response?: { readonly headers?: Readonly<Record<string, string>> }
-}
-
-const asService = (error: unknown): ServiceError => (typeof error === 'object' && error !== null ? (error as ServiceError) : {})
-
-/** The service's name of what went wrong: `NoSuchKey`. Answers without a body have only their number. */
-export function nameOf(error: unknown): string {
-  const { name, code, $metadata } = asService(error)
-  if (name === undefined || name === 'Error' || name === 'Unknown' || name === 'UnknownError' || /^\d+$/.test(name)) {
-    return code ?? String($metadata?.httpStatusCode ?? name)
-  }
-  return name
-}
-
-export const statusOf = (error: unknown): number | undefined => asService(error).$metadata?.httpStatusCode
-
-const THROTTLED =
-  /^(SlowDown|Throttl\w*|RequestThrottled\w*|RequestLimitExceeded|ProvisionedThroughputExceededException|BandwidthLimitExceeded|TooManyRequests\w*|ServiceUnavailable|Busy)$/
-const PASSING =
-  /^(RequestTimeout|InternalError|InternalFailure|TimeoutError|NetworkingError|ConditionalRequestConflict|OperationAborted|IncompleteBody|BadDigest|XAmzContentSHA256Mismatch|XAmzContentChecksumMismatch|PriorRequestNotComplete|ClientNotReady)$/
-/** Answers of the service that no later try changes, whatever their number. */
-const FINAL = /^(GlacierExpeditedRetrievalNotAvailable|NotImplemented)$/
-const NETWORK =
-  /^(ECONNREFUSED|ECONNRESET|ECONNABORTED|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|EADDRNOTAVAIL|EHOSTDOWN|ENETDOWN|ERR_STREAM_PREMATURE_CLOSE)$/
-const EXPIRED = /^(ExpiredToken|ExpiredTokenException|TokenRefreshRequired|RequestExpired)$/
-const SKEWED = /^(RequestTimeTooSkewed|RequestInTheFuture)$/
-
-export type Trouble = 'throttled' | 'passing' | 'expired' | 'skewed' | 'final'
-
-/** What may help: to wait longer, to try again, other credentials, another time on the request, or nothing. */
-export function troubleOf(error: unknown): Trouble {
-  if (isFirnError(error)) return error.code === 'vault-failed' ? 'passing' : 'final'
-  const name = nameOf(error)
-  const status = statusOf(error)
-  if (FINAL.test(name)) return 'final'
-  if (THROTTLED.test(name) || status === 503 || status === 429) return 'throttled'
-  if (EXPIRED.test(name)) return 'expired'
-  if (SKEWED.test(name) || asService(error).$metadata?.clockSkewCorrected === true) return 'skewed'
-  if (PASSING.test(name) || NETWORK.test(networkCodeOf(error) ?? '') || (status !== undefined && status >= 500)) return 'passing'
-  // An answer that broke off in the middle is no answer: 200, and then something that is no XML.
-  return status !== undefined && status < 300 ? 'passing' : 'final'
-}
-
-/** ECONNREFUSED and its like; also where several addresses were tried. */
-function networkCodeOf(error: unknown): string | undefined {
-  const code = asService(error).code ?? errnoOf(error)
-  if (code !== undefined && NETWORK.test(code)) return code
-  const { cause } = typeof error === 'object' && error !== null ? (error as { cause?: unknown }) : {}
-  return cause === undefined ? undefined : networkCodeOf(cause)
-}
 
 /** `what`: the beginning of the sentence, for example `The vault s3://b/p cannot take a.tar`. */
 export function s3Error(error: unknown, what: string, place: S3Place): unknown {

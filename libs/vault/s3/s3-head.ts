@@ -6,9 +6,9 @@ import {
   ListObjectsV2Command,
 } from '@aws-sdk/client-s3'
 import { isFirnError } from '#libs/errors/errors.js'
+import { statusOf } from '../service-error.js'
 import type { Composite } from './checksum.js'
 import type { S3Door } from './s3-door.js'
-import { statusOf } from './s3-error.js'
 import type { Signalled } from './send.js'
 
 /** undefined where there is no such object. A missing bucket is an error: it must not look like lost bundles. */

@@ -1,9 +1,9 @@
 /** An object in one request: written once, or replaced, and certain in the end whatever becomes of the answer. */
 import { PutObjectCommand } from '@aws-sdk/client-s3'
 import { FirnError } from '#libs/errors/errors.js'
+import { nameOf, statusOf, troubleOf } from '../service-error.js'
 import { type Composite, wholeOf } from './checksum.js'
 import type { S3Door } from './s3-door.js'
-import { nameOf, statusOf, troubleOf } from './s3-error.js'
 import { headOf, holdingOf } from './s3-head.js'
 import type { Signalled } from './send.js'
 

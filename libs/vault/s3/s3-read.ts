@@ -2,9 +2,10 @@
 import type { Readable } from 'node:stream'
 import { GetObjectCommand, type GetObjectCommandOutput } from '@aws-sdk/client-s3'
 import { FirnError, isFirnError } from '#libs/errors/errors.js'
+import { nameOf, statusOf } from '../service-error.js'
 import type { ByteRange } from '../vault.js'
 import type { S3Door } from './s3-door.js'
-import { nameOf, s3Error, statusOf } from './s3-error.js'
+import { s3Error } from './s3-error.js'
 import { headOf } from './s3-head.js'
 import type { Signalled } from './send.js'
 

@@ -1,7 +1,7 @@
 /** Uploads that were begun and never ended: billed, and invisible in listings. Only ours, below our prefix, are looked at. */
 import { AbortMultipartUploadCommand, ListMultipartUploadsCommand } from '@aws-sdk/client-s3'
+import { statusOf } from '../service-error.js'
 import type { S3Door } from './s3-door.js'
-import { statusOf } from './s3-error.js'
 import type { Signalled } from './send.js'
 
 interface UnfinishedUpload {

@@ -1,9 +1,9 @@
 /** Thaws: asked for by RestoreObject, looked up in listings, which tell of a thousand objects at once. */
 import { HeadObjectCommand, type HeadObjectCommandOutput, ListObjectsV2Command, RestoreObjectCommand } from '@aws-sdk/client-s3'
 import { FirnError } from '#libs/errors/errors.js'
+import { nameOf, statusOf } from '../service-error.js'
 import type { Thaw, ThawRequest, ThawTier } from '../vault.js'
 import type { S3Door } from './s3-door.js'
-import { nameOf, statusOf } from './s3-error.js'
 import { checkBucket, headOf } from './s3-head.js'
 import { COLD_CLASSES } from './s3-url.js'
 import type { Signalled } from './send.js'

@@ -3,8 +3,8 @@
  * together when the service asks for fewer, credentials fetched anew when they expired. The SDK's own retries are switched off: they
  * share a small budget for all requests, and hide whether an earlier try may have happened.
  */
-import { setTimeout as delay } from 'node:timers/promises'
-import { troubleOf } from './s3-error.js'
+import { backOff, pause } from '../pause.js'
+import { troubleOf } from '../service-error.js'
 
 /** Calls may be called off; `undefined` is passed on as it came. */
 export interface Signalled {
@@ -68,8 +68,7 @@ export function openSender({ renew, pauseMs = 150 }: SenderOptions): Send {
           corrected = true // the SDK has learnt the service's time from its answer
         } else {
           if ((trouble !== 'throttled' && trouble !== 'passing') || tried >= tries) throw error
-          const longest = Math.min(LONGEST_PAUSE_MS, pauseMs * (trouble === 'throttled' ? THROTTLED : 1) * 2 ** (tried - 1))
-          const wait = longest * (0.5 + Math.random() / 2)
+          const wait = backOff(pauseMs * (trouble === 'throttled' ? THROTTLED : 1), tried, LONGEST_PAUSE_MS)
           if (trouble === 'throttled') heldUntil = Math.max(heldUntil, Date.now() + wait)
           else await pause(wait, signal)
           tried++
@@ -77,13 +76,5 @@ export function openSender({ renew, pauseMs = 150 }: SenderOptions): Send {
         onRetry?.(error)
       }
     }
-  }
-}
-
-async function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
-  try {
-    await delay(ms, undefined, signal ? { signal } : {})
-  } catch {
-    throw signal?.reason
   }
 }

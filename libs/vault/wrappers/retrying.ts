@@ -2,8 +2,8 @@
  * A vault that asks again when a call failed in a way that may pass (`vault-failed`). Only calls that may happen twice are repeated:
  * an upload and a put are not, their caller begins a new attempt; a read goes on behind the last byte that came.
  */
-import { setTimeout as delay } from 'node:timers/promises'
 import { FirnError, isFirnError } from '#libs/errors/errors.js'
+import { backOff, pause } from '../pause.js'
 import type { CallOptions, Vault } from '../vault.js'
 
 export interface RetryOptions {
@@ -15,16 +15,10 @@ export interface RetryOptions {
 
 export function retrying(vault: Vault, { tries = 5, delayMs = 200 }: RetryOptions = {}): Vault {
   /** Waits before try number `next` (from 2), or throws `error` where there shall be none. */
-  async function pause(error: unknown, next: number, { signal }: CallOptions): Promise<void> {
+  async function ready(error: unknown, next: number, { signal }: CallOptions): Promise<void> {
     if (next > tries || !isFirnError(error, 'vault-failed')) throw error
     signal?.throwIfAborted()
-    // Half of it by chance: workers that failed together shall not come back together.
-    const ms = delayMs * 2 ** (next - 2) * (0.5 + Math.random() / 2)
-    try {
-      await delay(ms, undefined, signal ? { signal } : {})
-    } catch {
-      throw signal?.reason
-    }
+    await pause(backOff(delayMs, next - 1), signal)
   }
 
   async function again<T>(call: () => Promise<T>, options: CallOptions = {}): Promise<T> {
@@ -32,7 +26,7 @@ export function retrying(vault: Vault, { tries = 5, delayMs = 200 }: RetryOption
       try {
         return await call()
       } catch (error) {
-        await pause(error, next, options)
+        await ready(error, next, options)
       }
     }
   }
@@ -64,7 +58,7 @@ export function retrying(vault: Vault, { tries = 5, delayMs = 200 }: RetryOption
           }
           return
         } catch (error) {
-          await pause(error, next, options)
+          await ready(error, next, options)
         }
       }
     },
@@ -82,7 +76,7 @@ export function retrying(vault: Vault, { tries = 5, delayMs = 200 }: RetryOption
           }
           return
         } catch (error) {
-          await pause(error, next, options)
+          await ready(error, next, options)
         }
       }
     },
