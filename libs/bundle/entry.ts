@@ -1,5 +1,6 @@
 /** The values that travel from the walk to the tar, the manifest and the catalog: entries and problems. */
 import type { Raw } from '#libs/os/raw.js'
+import type { Stat } from '#libs/os/stat.js'
 
 /** A name of an inode with several names is a `hardlink` from the second name on (in the order of the bundle). */
 export type EntryType = 'file' | 'hardlink' | 'symlink' | 'directory'
@@ -7,21 +8,11 @@ export type EntryType = 'file' | 'hardlink' | 'symlink' | 'directory'
 /** Whether an entry counts as a file (limits, `files_*`): everything but a directory. */
 export const isFile = (type: EntryType): boolean => type !== 'directory'
 
-/** What lstat says of an entry. Times are nanoseconds since 1970, also negative. */
-export interface EntryStat {
+/** What lstat says of an entry. */
+export interface EntryStat extends Omit<Stat, 'format' | 'blocks'> {
   readonly type: EntryType
   /** Bytes of content. A hard link has the size of its inode, a symlink and a directory 0. */
   readonly size: number
-  readonly mtimeNs: bigint
-  readonly ctimeNs: bigint
-  readonly atimeNs: bigint
-  readonly dev: bigint
-  readonly ino: bigint
-  readonly nlink: number
-  /** Permission bits with setuid, setgid and sticky: 0 to 0o7777. */
-  readonly mode: number
-  readonly uid: number
-  readonly gid: number
 }
 
 /** Where the bytes of an entry already lie: in an earlier bundle. */

@@ -8,7 +8,8 @@ import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { freePort, installPackages, type Server, untilReady } from './server.js'
+import { freePort } from '../free-port.js'
+import { installPackages, type Server, untilReady } from './server.js'
 
 interface Release {
   readonly version: string

@@ -1,7 +1,8 @@
 /** LocalStack, its S3 alone: classes are kept and their objects frozen until a thaw is asked for, which is over at once. */
 import { spawn } from 'node:child_process'
+import { freePort } from '../free-port.js'
 import { installPython, pythonProgram } from './python.js'
-import { freePort, type Server, untilReady } from './server.js'
+import { type Server, untilReady } from './server.js'
 
 const STARTS_WITHIN_SECONDS = 180
 const STOPS_WITHIN_MS = 20_000

@@ -1,7 +1,8 @@
 /** moto: S3 with classes, and Glacier vaults. It looks at no signature and no checksum. */
 import { spawn } from 'node:child_process'
+import { freePort } from '../free-port.js'
 import { installPython, pythonProgram } from './python.js'
-import { freePort, type Server, untilReady } from './server.js'
+import { type Server, untilReady } from './server.js'
 
 const STARTS_WITHIN_SECONDS = 120
 

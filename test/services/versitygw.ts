@@ -3,7 +3,8 @@ import { execFileSync, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { freePort, type Server, untilReady } from './server.js'
+import { freePort } from '../free-port.js'
+import { type Server, untilReady } from './server.js'
 
 const STARTS_WITHIN_SECONDS = 60
 

@@ -5,6 +5,7 @@ import { createServer, type Server, type Socket, connect as tcpConnect } from 'n
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { freePort } from '../../../test/free-port.js'
 
 export interface ScratchRedisOptions {
   /** Lines of redis.conf: `{ 'maxmemory-policy': 'allkeys-lru' }`. */
@@ -166,15 +167,4 @@ export async function scratchWay(target: number): Promise<{ port: number; leadTo
       await new Promise((resolve) => server.close(resolve))
     },
   }
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer()
-    server.once('error', reject)
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address()
-      server.close(() => resolve(typeof address === 'object' && address ? address.port : 0))
-    })
-  })
 }
