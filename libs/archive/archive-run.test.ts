@@ -260,7 +260,7 @@ describe('a vault in trouble', () => {
   })
 })
 
-test('uploads overlap, and no more temporaries than workers lie in the vault (G-21)', async () => {
+test('uploads overlap, and no more full bundles than workers lie unfinished in the vault (G-21)', async () => {
   const root = at.tree('g21', smallFiles(20, 5_000))
   let open = 0
   let most = 0
@@ -285,7 +285,7 @@ test('uploads overlap, and no more temporaries than workers lie in the vault (G-
       }
     },
   }))
-  const set = await at.archive(at.request([root], { filesPerBundle: 1 }), { workers: 4 })
+  const set = await at.archive(at.request([root], { bundleBytes: 5_000 }), { workers: 4 })
   plain()
   expect(set.counts.bundlesStored).toBe(20)
   expect(most).toBeGreaterThanOrEqual(2)

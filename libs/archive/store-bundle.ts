@@ -16,6 +16,7 @@ import type { JobQueue } from '#libs/queue/queue.js'
 import type { Vault } from '#libs/vault/vault.js'
 import { optionsFromJson } from './crawl-options.js'
 import { keepLease } from './keep-lease.js'
+import type { Room } from './room.js'
 import { type Looker, sightOf } from './root-sight.js'
 import { readStoredManifest } from './stored-manifest.js'
 import type { Vaults } from './vaults.js'
@@ -49,7 +50,7 @@ type Leased = Extract<LeaseAnswer, { kind: 'leased' }>
 export async function storeBundle(
   parts: StoreParts,
   bundleId: string,
-  options: StoreEvents & { signal?: AbortSignal } = {},
+  options: StoreEvents & { signal?: AbortSignal; room?: Room } = {},
 ): Promise<void> {
   const { catalog, queue } = parts
   const answer = await catalog.leaseBundle(bundleId, parts.owner, parts.isGone)
@@ -71,7 +72,8 @@ export async function storeBundle(
     options.onBegun?.(answer.bundle)
     const vault = await parts.vaults.open(answer.set.vaultUrl)
     const stored =
-      (await adoptEarlier(vault, answer, lease.signal)) ?? (await packAndStore(parts.packer, vault, answer, look, lease.signal))
+      (await adoptEarlier(vault, answer, lease.signal)) ??
+      (await within(options.room, answer, lease.signal, () => packAndStore(parts.packer, vault, answer, look, lease.signal)))
     const bundle = await catalog.markStored(bundleId, attempt, stored, stored.problems)
     options.onStored?.(bundle, stored.problems)
   } catch (error) {
@@ -102,6 +104,16 @@ function mustSee(parts: StoreParts, { bundle, set, plan }: Leased, events: Store
   if (parts.alone) throw new FirnError('failed', `The tree cannot be read: ${sight.reason}.`)
   events.onUnseen?.(bundle, sight.reason)
   throw new Postpone(UNSEEN_MS)
+}
+
+async function within<T>(room: Room | undefined, leased: Leased, signal: AbortSignal, step: () => Promise<T>): Promise<T> {
+  const { bundleBytes } = optionsFromJson(leased.set.options)
+  const leave = await room?.enter({ bytes: leased.bundle.bytes, limit: bundleBytes }, signal)
+  try {
+    return await step()
+  } finally {
+    leave?.()
+  }
 }
 
 type Storing = StoredBundle & { readonly problems: readonly Problem[] }

@@ -2,6 +2,7 @@
 import { isFirnError } from '#libs/errors/errors.js'
 import type { JobQueue } from '#libs/queue/queue.js'
 import { type IndexParts, indexBundle } from './index-bundle.js'
+import { roomFor } from './room.js'
 import { giveUpBundle, type StoreEvents, type StoreParts, storeBundle } from './store-bundle.js'
 
 export interface WorkEvents extends StoreEvents {
@@ -20,17 +21,25 @@ export interface Workers {
   stop(graceMs: number): Promise<void>
 }
 
-/** `concurrency`: bundles packed at the same time. */
+/** Of a bundle's time, about a half is packing; for the rest its worker waits for the disk and the catalog. */
+const UNDER_WAY_PER_WORKER = 2
+
+/**
+ * `concurrency`: bundles packed at the same time. Where no other host could take them, more are under way, as far as there is room: while
+ * some are packed, others are made durable and entered into the catalog.
+ */
 export async function startWorkers(
   parts: Omit<StoreParts, 'queue'> & IndexParts & { queue: Pick<JobQueue, 'add' | 'work'> },
   options: WorkEvents & { concurrency: number },
 ): Promise<Workers> {
   const { queue } = parts
+  const { concurrency } = options
+  const room = roomFor(concurrency)
   const store = await queue.work(
     'store-bundle',
-    async ({ bundleId }, { signal }) => storeBundle(parts, bundleId, { ...options, signal }),
+    async ({ bundleId }, { signal }) => storeBundle(parts, bundleId, { ...options, room, signal }),
     {
-      concurrency: options.concurrency,
+      concurrency: parts.alone ? concurrency * UNDER_WAY_PER_WORKER : concurrency,
       onFailed: async ({ bundleId }, error, final) => {
         if (options.onVaultTrouble && isFirnError(error, 'vault-full', 'vault-refused')) {
           await options.onVaultTrouble(error, bundleId)

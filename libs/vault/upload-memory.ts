@@ -2,10 +2,11 @@
  * The memory of all parts in flight of this process. A part's memory is taken whole before its first byte comes, and given back when
  * the service has acknowledged it: whoever holds some needs no more to go on, so several uploads cannot wait for each other in a ring.
  */
+import { budgetOf } from './budget.js'
 
 export interface UploadMemory {
   readonly bytes: number
-  /** Waits its turn: first come, first served, so that a large part is not passed over for ever. */
+  /** Waits its turn, as a budget says. */
   take(bytes: number, signal?: AbortSignal): Promise<PartMemory>
 }
 
@@ -19,19 +20,8 @@ export interface PartMemory {
 const MOST_IDLE = 64 * 2 ** 20
 
 export function uploadMemory(bytes: number): UploadMemory {
-  let free = bytes
-  const waiting: { bytes: number; start: () => void }[] = []
+  const budget = budgetOf(bytes)
   const idle: Buffer[] = []
-
-  function serve(): void {
-    for (let first = waiting[0]; first !== undefined; first = waiting[0]) {
-      // More than there is at all: alone, rather than never.
-      if (first.bytes > free && free < bytes) return
-      waiting.shift()
-      free -= first.bytes
-      first.start()
-    }
-  }
 
   function bufferOf(size: number): Buffer {
     const at = idle.findIndex(({ length }) => length === size)
@@ -47,34 +37,14 @@ export function uploadMemory(bytes: number): UploadMemory {
   return {
     bytes,
     async take(wanted, signal) {
-      signal?.throwIfAborted()
-      await new Promise<void>((resolve, reject) => {
-        const turn = {
-          bytes: wanted,
-          start: () => {
-            signal?.removeEventListener('abort', leave)
-            resolve()
-          },
-        }
-        const leave = () => {
-          waiting.splice(waiting.indexOf(turn), 1)
-          reject(signal?.reason)
-          serve() // what stood behind it may fit
-        }
-        signal?.addEventListener('abort', leave, { once: true })
-        waiting.push(turn)
-        serve()
-      })
-      const buffer = bufferOf(wanted)
-      let given = false
+      const giveBack = await budget.take(wanted, signal)
+      let buffer: Buffer | undefined = bufferOf(wanted)
       return {
         buffer,
         give() {
-          if (given) return
-          given = true
-          keep(buffer)
-          free += wanted
-          serve()
+          if (buffer) keep(buffer)
+          buffer = undefined
+          giveBack()
         },
       }
     },
