@@ -31,6 +31,8 @@ export interface S3VaultOptions {
   readonly credentials?: S3Credentials | (() => Promise<S3Credentials>)
   /** Silence on a connection after which a request is given up and tried again. */
   readonly stallMs?: number
+  /** The first pause before a request that failed is tried again. */
+  readonly pauseMs?: number
 }
 
 const STALL_MS = 60_000
@@ -41,7 +43,10 @@ export async function openS3Vault(place: S3Place, options: S3VaultOptions): Prom
   const { stallMs = STALL_MS, credentials, prices } = options
   const memory = options.memory ?? processMemory(options.uploadMemoryBytes)
   const client = openS3Client(place, { stallMs, ...(credentials && { credentials }) })
-  const send = openSender({ renew: () => renewCredentials(client) })
+  const send = openSender({
+    renew: () => renewCredentials(client),
+    ...(options.pauseMs !== undefined && { pauseMs: options.pauseMs }),
+  })
   const checksums = checksumsOf(place.checksum)
   const door = openDoor({ place, client, send, checksums })
   const { explained } = door
