@@ -16,6 +16,8 @@ import { installPackages, type Server, type Started, serversDirectory } from './
 import { versitygw } from './versitygw.js'
 
 const SERVERS: readonly Server[] = [postgres, redis, elasticsearch, elasticsearch8, versitygw, localstack, moto]
+/** What suites import that need a server or a tool. */
+const MAKE_USE_OF_THEM = ['dist/test/tools.js', 'dist/test/database.js']
 const TOOLS = ['libarchive-tools', 'tar', 'python3', 'acl', 'attr']
 
 const chosen = process.env['FIRN_TEST_SERVERS']?.split(',')
@@ -39,8 +41,9 @@ try {
   const env = Object.assign({}, process.env, { FIRN_TEST_SERVICES: '1' }, ...started.map((one) => one.env)) as NodeJS.ProcessEnv
   const flags = ['--experimental-vm-modules', '--disable-warning=ExperimentalWarning', 'node_modules/jest/bin/jest.js']
   const given = process.argv.slice(2)
-  const rooms = given.some((arg) => !arg.startsWith('-')) ? [] : ['libs', 'test/services', 'test/journeys/services-']
-  code = spawnSync(process.execPath, [...flags, ...rooms, ...given], { stdio: 'inherit', env }).status ?? 1
+  // Suites that no server and no tool is anything to were run by `npm test`, and would show nothing new.
+  const concerned = given.some((arg) => !arg.startsWith('-')) ? [] : ['--findRelatedTests', ...MAKE_USE_OF_THEM]
+  code = spawnSync(process.execPath, [...flags, ...given, ...concerned], { stdio: 'inherit', env }).status ?? 1
 } finally {
   for (const server of started.reverse()) await server.stop().catch((error) => console.error(String(error)))
   rmSync(scratch, { recursive: true, force: true })
