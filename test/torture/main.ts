@@ -1,0 +1,85 @@
+/**
+ * `npm run torture -- [--profile ci|soak] [--seed N] [--only <case>]... [--list]`: proof by crash, fault and hostile input that no file
+ * is lost or misreported. Runs the cases one after another, prints what was counted, and for each failure the command that replays it.
+ */
+import { randomInt } from 'node:crypto'
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
+import { parseArgs } from 'node:util'
+import setUp from '../global-setup.js'
+import tearDown from '../global-teardown.js'
+import type { Case, Profile } from './case.js'
+
+/** In the order in which they run. */
+const CASES: readonly Case[] = []
+
+const { values } = parseArgs({
+  options: {
+    profile: { type: 'string', default: 'ci' },
+    seed: { type: 'string' },
+    only: { type: 'string', multiple: true },
+    list: { type: 'boolean', default: false },
+  },
+})
+const profile = values.profile as Profile
+if (profile !== 'ci' && profile !== 'soak') usage(`--profile takes ci or soak, not ${JSON.stringify(values.profile)}`)
+const seed = values.seed === undefined ? randomInt(2 ** 31) : Number(values.seed)
+if (!Number.isSafeInteger(seed) || seed < 0) usage(`--seed takes a whole number, not ${JSON.stringify(values.seed)}`)
+const wanted = values.only
+const chosen = CASES.filter(({ name, soakOnly }) =>
+  wanted ? wanted.some((start) => name.startsWith(start)) : profile === 'soak' || !soakOnly,
+)
+if (wanted && chosen.length === 0) usage(`no case begins with ${wanted.join(' or ')}; --list names them`)
+if (values.list) {
+  for (const { name, soakOnly } of CASES) console.log(soakOnly ? `${name} (soak only)` : name)
+  process.exit(0)
+}
+
+const counted = new Map<string, number>()
+const outcome = { passed: 0, failed: 0 }
+const began = performance.now()
+console.log(`torture: profile ${profile}, seed ${seed}, ${chosen.length} cases`)
+await setUp()
+try {
+  for (const one of chosen) await runCase(one)
+} finally {
+  await tearDown()
+}
+for (const [what, n] of counted) console.log(`${what}: ${n}`)
+console.log(`seed ${seed}, ${seconds(began)}`)
+console.log(`${outcome.passed} passed, ${outcome.failed} failed`)
+process.exit(outcome.failed > 0 ? 1 : 0)
+
+async function runCase({ name, run }: Case): Promise<void> {
+  const start = performance.now()
+  // Not below TMPDIR, which may be closed to the user that Postgres runs as when all this runs as root; short, for its socket.
+  const directory = mkdtempSync('/tmp/firn-t-')
+  chmodSync(directory, 0o711)
+  const stray: unknown[] = []
+  const onStray = (error: unknown) => stray.push(error)
+  process.on('unhandledRejection', onStray)
+  try {
+    const count = (what: string, n: number) => counted.set(what, (counted.get(what) ?? 0) + n)
+    await run({ seed, profile, directory, count, note: (text) => console.log(`        ${text}`) })
+    if (stray.length > 0) throw stray[0]
+    outcome.passed++
+    console.log(`ok      ${name} (${seconds(start)})`)
+    rmSync(directory, { recursive: true, force: true })
+  } catch (error) {
+    outcome.failed++
+    console.log(`FAILED  ${name} (${seconds(start)})`)
+    console.log(error instanceof Error ? (error.stack ?? error.message) : String(error))
+    console.log(`        its directory is kept: ${directory}`)
+    console.log(`        again: npm run torture -- --profile ${profile} --seed ${seed} --only ${name}`)
+  } finally {
+    process.off('unhandledRejection', onStray)
+  }
+}
+
+function seconds(since: number): string {
+  return `${((performance.now() - since) / 1000).toFixed(1)} s`
+}
+
+function usage(text: string): never {
+  console.error(`torture: ${text}`)
+  process.exit(2)
+}
