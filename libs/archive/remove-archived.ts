@@ -11,6 +11,7 @@ import type { Catalog } from '#libs/catalog/catalog.js'
 import { errnoOf, FirnError } from '#libs/errors/errors.js'
 import { type Raw, rawToBytes } from '#libs/os/raw.js'
 import { linkStat } from '#libs/os/stat.js'
+import { step } from '#libs/os/steps.js'
 import type { Vault } from '#libs/vault/vault.js'
 import type { Source } from '#libs/walk/source.js'
 import { compare, groupsOf, type PlannedSet } from './crawl.js'
@@ -97,7 +98,9 @@ function removeIfSame(entry: PlannedEntry, siblingsGone: boolean): string | unde
       // Removing one name of an inode moves the ctime that the others share.
       (siblingsGone || now.ctimeNs === entry.ctimeNs)
     if (!same) return 'it changed meanwhile'
+    step('remove:before')
     unlinkSync(bytes)
+    step('remove:after')
     return undefined
   } catch (error) {
     return errnoOf(error) === 'ENOENT' ? 'it is gone already' : sentence(error)

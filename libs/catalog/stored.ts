@@ -1,6 +1,7 @@
 /** The moment a bundle counts: its state, its file rows, its problems and the counters of its set, in one transaction. */
 import type { Problem } from '#libs/bundle/entry.js'
 import { FirnError } from '#libs/errors/errors.js'
+import { step } from '#libs/os/steps.js'
 import { BUNDLE_COLUMNS, type BundleRecord, bundleRowOf } from './bundle-row.js'
 import type { BundleRow, StoredBundle } from './catalog.js'
 import { cleanText } from './clean-text.js'
@@ -65,7 +66,10 @@ export async function finishStored(
   problems: readonly Problem[],
   counted: { bundles?: number; stored: number; failed?: number },
 ): Promise<void> {
+  step('catalog.bundle-marked')
   await rows.write(connection, bundle.number)
+  step('catalog.rows-written')
   // What the counters and problems of the set are is said last: its row is shared by all workers.
   await addProblems(connection, bundle.setId, bundle.number, problems, { files: rows.files, bytes: rows.bytes, ...counted })
+  step('catalog.not-committed-yet')
 }

@@ -8,6 +8,7 @@ import { openPacker, type Packer } from '#libs/bundle/pack.js'
 import type { Catalog } from '#libs/catalog/catalog.js'
 import { isOwnerGone, thisOwner } from '#libs/os/owner.js'
 import { type Raw, rawFromText } from '#libs/os/raw.js'
+import { withSteps } from '#libs/os/steps.js'
 import type { JobQueue } from '#libs/queue/queue.js'
 import type { SearchIndex } from '#libs/search/search-index.js'
 import { openVault } from '#libs/vault/open-vault.js'
@@ -18,6 +19,7 @@ import { openTreeSource } from '#libs/walk/tree/tree-source.js'
 import type { Config } from './config.js'
 import type { Logger } from './logger.js'
 import { createReleasers } from './releasers.js'
+import { watchedQueue, watchedVault } from './watched.js'
 
 export interface Runtime extends AsyncDisposable {
   /** Commands do the work themselves: nobody else would. */
@@ -70,14 +72,14 @@ export function openRuntime({ config, log, migrate, onNotice = (text) => log.war
     const { openCatalog } = await import('#libs/catalog/open-catalog.js')
     const catalog = await openCatalog({ url: await database(), poolSize: config.workers + 6 })
     releasers.push(() => catalog.close())
-    return catalog
+    return withSteps('catalog', catalog)
   })
   const queue = once(async () => {
     const { openQueue } = await import('#libs/queue/open-queue.js')
     const url = config.queueUrl === 'postgres:' ? await database() : config.queueUrl
     const queue = await openQueue(url, { onError: (error) => log.warn({ error: String(error) }, 'queue'), onNotice })
     releasers.push(() => queue.close())
-    return queue
+    return watchedQueue(queue)
   })
   return {
     embedded,
@@ -94,7 +96,7 @@ export function openRuntime({ config, log, migrate, onNotice = (text) => log.war
       const { openSearchIndex } = await import('#libs/search/open-index.js')
       const index = await openSearchIndex(config.searchUrl === 'postgres:' ? await database() : config.searchUrl)
       releasers.push(() => index.close())
-      return index
+      return withSteps('index', index)
     }),
     packer: once(() => {
       const packer = openPacker({ threads: config.workers })
@@ -120,7 +122,7 @@ function openVaults(config: Config, onOpened: (release: () => Promise<void>) => 
       if (vault === undefined) {
         const { uploadMemoryBytes } = config
         const asked = place === placeOf(config.vaultUrl) ? config.vaultUrl : url
-        vault = prices().then((list) => openVault(asked, { prices: list, uploadMemoryBytes }))
+        vault = prices().then(async (list) => watchedVault(await openVault(asked, { prices: list, uploadMemoryBytes })))
         opened.set(place, vault)
         void vault.then(
           (open) => onOpened(() => open.close()),

@@ -8,9 +8,10 @@ import { parseArgs } from 'node:util'
 import setUp from '../global-setup.js'
 import tearDown from '../global-teardown.js'
 import type { Case, Profile } from './case.js'
+import { KILL_POINTS } from './kill-points.js'
 
 /** In the order in which they run. */
-const CASES: readonly Case[] = []
+const CASES: readonly Case[] = [...KILL_POINTS]
 
 const { values } = parseArgs({
   options: {

@@ -8,6 +8,7 @@
 import { chmodSync, lstatSync, mkdirSync, type Stats } from 'node:fs'
 import { errnoOf } from '#libs/errors/errors.js'
 import { joinRaw, type Raw, rawToBytes } from '#libs/os/raw.js'
+import { step as reached } from '#libs/os/steps.js'
 import { dropAcls } from './dress.js'
 import type { Journal } from './journal.js'
 import { Obstacle } from './obstacle.js'
@@ -46,6 +47,7 @@ export function openChain(target: Target, journal: Journal): Chain {
 
   function makeDirectory(bytes: Buffer, path: Raw, at: () => Raw): Stats {
     journal.append(at())
+    reached('place.journalled')
     let made = true
     try {
       mkdirSync(bytes, MARKED)
@@ -55,6 +57,7 @@ export function openChain(target: Target, journal: Journal): Chain {
     }
     let stat = lstatSync(bytes)
     if (made) {
+      reached('place.directory-made')
       dropAcls(path)
       // A umask, an inherited setgid bit or an ACL may have changed it.
       if ((stat.mode & 0o7777) !== MARKED && stat.isDirectory()) {

@@ -1,6 +1,7 @@
 /** The end of a retrieval: the directories that it created get what the catalog says of them. */
 import { closeSync, constants, fstatSync, openSync } from 'node:fs'
 import { joinRaw, nameOf, type Raw, rawToBytes } from '#libs/os/raw.js'
+import { step } from '#libs/os/steps.js'
 import { directoryAt } from './at.js'
 import { type Chain, isUnderConstruction } from './chain.js'
 import type { Dress, Dresser } from './dress.js'
@@ -29,6 +30,7 @@ export function finishDirectory(
         return dresser.dress(fd, path, { mode: UNKNOWN_MODE, uid, gid, mtimeNs: 0n, atimeNs: 0n }, stat)
       }
       const notice = dresser.dress(fd, path, dress, stat)
+      step('place.directory-dressed')
       return dresser.times(path, dress) ?? notice
     } finally {
       closeSync(fd)

@@ -9,6 +9,7 @@
 import { closeSync, constants, linkSync, openSync, renameSync, unlinkSync } from 'node:fs'
 import { errnoOf } from '#libs/errors/errors.js'
 import { type Raw, rawToBytes } from '#libs/os/raw.js'
+import { step } from '#libs/os/steps.js'
 
 export interface Put {
   /** Puts `staged` at `place`; false when something stands there. Where `last` succeeds, `staged` is gone, else it stays. */
@@ -65,6 +66,7 @@ export function openPut({ overwrite, next, nextBeside, copy, onNoLink }: PutPart
       if (!NO_LINK.has(code)) throw error
       return moveNew(staged, place, last)
     }
+    step('place.linked')
     if (last) unlinkSync(rawToBytes(staged))
     return true
   }
@@ -85,8 +87,11 @@ export function openPut({ overwrite, next, nextBeside, copy, onNoLink }: PutPart
 
   return {
     put(staged, place, last) {
+      step('place.staged')
       try {
-        return into(staged, place, last)
+        const isPlaced = into(staged, place, last)
+        step('place.named')
+        return isPlaced
       } catch (error) {
         if (errnoOf(error) !== 'EXDEV') throw error
       }

@@ -6,6 +6,7 @@ import { createHash, hash } from 'node:crypto'
 import { chmodSync, lstatSync, symlinkSync } from 'node:fs'
 import { errnoOf } from '#libs/errors/errors.js'
 import { joinRaw, nameOf, parentOf, type Raw, rawToBytes } from '#libs/os/raw.js'
+import { step } from '#libs/os/steps.js'
 import { directoryAt } from './at.js'
 import { type Chain, isUnderConstruction } from './chain.js'
 import type { Dresser } from './dress.js'
@@ -292,6 +293,7 @@ export function openRestorer({ chain, staging, dresser, overwrite, tick }: Resto
 function tryMakeSymlink(link: Raw, place: Raw): boolean {
   try {
     symlinkSync(rawToBytes(link), rawToBytes(place))
+    step('place.symlinked')
     return true
   } catch (error) {
     if (errnoOf(error) === 'EEXIST') return false

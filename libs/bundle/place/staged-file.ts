@@ -1,6 +1,7 @@
 /** A file under its number in the staging directory: written in order, its holes left out. */
 import { closeSync, constants, ftruncateSync, openSync, writeSync } from 'node:fs'
 import { type Raw, rawToBytes } from '#libs/os/raw.js'
+import { step } from '#libs/os/steps.js'
 
 export interface StagedFile {
   readonly fd: number
@@ -44,6 +45,7 @@ export function createStagedFile(path: Raw, holes: Holes = []): StagedFile {
       if (holes.length === 0) writeAll(fd, bytes, position)
       else writeSparse(bytes)
       position += bytes.length
+      step('place.written')
     },
     end() {
       if (holes.length > 0) ftruncateSync(fd, position)

@@ -3,6 +3,7 @@
  * the main thread only fetches bytes. It handles one message after the other, so nothing here runs at the same time as anything else.
  */
 import { parentPort, workerData } from 'node:worker_threads'
+import { step } from '#libs/os/steps.js'
 import { whyNotAt } from './at.js'
 import { openChain } from './chain.js'
 import { openDresser } from './dress.js'
@@ -65,6 +66,7 @@ function handle(request: Request): Reply {
         return notice === undefined ? [] : [{ at, notice }]
       })
       journal.truncate(request.start)
+      step('place.journal-shortened')
       return { notices }
     }
     case 'close':

@@ -13,6 +13,7 @@ import {
   UploadMultipartPartCommand,
 } from '@aws-sdk/client-glacier'
 import { FirnError, isFirnError } from '#libs/errors/errors.js'
+import { step } from '#libs/os/steps.js'
 import { beginLife } from '../upload-life.js'
 import type { PartMemory, UploadMemory } from '../upload-memory.js'
 import type { CallOptions, Upload, Vault } from '../vault.js'
@@ -50,6 +51,7 @@ export async function beginUpload(place: UploadPlace, { signal }: CallOptions): 
       ),
     signal ? { signal } : {},
   )
+  step('glacier-vault.upload-begun')
   const upload = { ...vault, uploadId }
 
   const whole = createHash('sha256')
@@ -124,6 +126,7 @@ export async function beginUpload(place: UploadPlace, { signal }: CallOptions): 
       // No answer came: the part may be there all the same, and is not sent twice then.
       { signal: life.stopped, settle: async () => ((await holdsPart(range, checksum)) ? true : undefined) },
     )
+    step('glacier-vault.part-sent')
   }
 
   async function holdsPart(range: string, checksum: string): Promise<boolean> {
@@ -222,6 +225,7 @@ export async function beginUpload(place: UploadPlace, { signal }: CallOptions): 
         if (empty) await removeParts()
         // From here on the archive is there, and nobody's signal keeps its pointer from being written.
         life.becomes('done')
+        step('glacier-vault.archived')
         const pointer = {
           key,
           archiveId,

@@ -3,6 +3,7 @@ import { constants } from 'node:fs'
 import { link, lstat, mkdir, open, rename, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { errnoOf } from '#libs/errors/errors.js'
+import { step } from '#libs/os/steps.js'
 import { claimName } from './hidden-name.js'
 
 /** A new name lives in its directory: without this the file may be safe on the disk and yet nameless. */
@@ -31,6 +32,7 @@ export async function makeDirectory(root: string, directory: string): Promise<vo
   } catch (error) {
     if (errnoOf(error) !== 'EEXIST') throw error
   }
+  step('local-vault.directory-made')
   await syncDirectory(parent)
 }
 
@@ -42,6 +44,7 @@ export async function publish(temporary: string, path: string, hardLink: typeof 
     if (!['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK'].includes(errnoOf(error) ?? '')) throw error
     return publishByRename(temporary, path)
   }
+  step('local-vault.linked')
   // Left behind it is only a second name, which a sweep removes: the object is there, and that is what the caller must hear.
   await unlink(temporary).catch(() => {})
 }

@@ -2,6 +2,7 @@
 import { type FileHandle, open, rename, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { FirnError } from '#libs/errors/errors.js'
+import { step } from '#libs/os/steps.js'
 import { beginLife } from '../upload-life.js'
 import type { CallOptions, Sealed, Upload } from '../vault.js'
 import { publish, syncDirectory } from './durable.js'
@@ -33,6 +34,7 @@ export async function beginUpload(place: UploadPlace, { signal }: CallOptions): 
   const { key, path, beforeName, replace, readBack, explain } = place
   const temporary = join(dirname(path), temporaryName(basename(path)))
   const handle: FileHandle = await open(temporary, 'wx', 0o600)
+  step('local-vault.begun')
 
   const equality = newEqualityKey()
   const written = readBack && createCode(equality)
@@ -58,6 +60,7 @@ export async function beginUpload(place: UploadPlace, { signal }: CallOptions): 
       signal?.throwIfAborted()
       await handle.datasync()
       await handle.close()
+      step('local-vault.synced')
       life.becomes('sealed')
       if (readBack) sealed = await compare(readBack)
     } catch (error) {
@@ -125,6 +128,7 @@ export async function beginUpload(place: UploadPlace, { signal }: CallOptions): 
           await beforeName?.undo(path)
           await fail(error)
         }
+        step('local-vault.named')
         life.becomes('done')
         try {
           await syncDirectory(dirname(path))

@@ -9,6 +9,7 @@ import {
   UploadPartCommand,
 } from '@aws-sdk/client-s3'
 import { FirnError } from '#libs/errors/errors.js'
+import { step } from '#libs/os/steps.js'
 import { statusOf } from '../service-error.js'
 import { beginLife } from '../upload-life.js'
 import type { PartMemory, UploadMemory } from '../upload-memory.js'
@@ -97,6 +98,7 @@ export function beginUpload(parts: UploadParts, key: string, { signal }: Signall
     }
     const { UploadId } = await send((call) => client.send(command, call), { signal: life.stopped, onRetry })
     uploadId = UploadId
+    step('s3-vault.upload-begun')
   }
 
   /** Sends what was gathered, without waiting for it. */
@@ -124,6 +126,7 @@ export function beginUpload(parts: UploadParts, key: string, { signal }: Signall
           },
           { signal: life.stopped, tries: PART_TRIES },
         )
+        step('s3-vault.part-sent')
         sent.push({ number, bytes: filled, digest, etag })
       })
       .catch(life.note)
@@ -196,6 +199,7 @@ export function beginUpload(parts: UploadParts, key: string, { signal }: Signall
     if (answer && checksums.agrees(composite, answer) === false) {
       throw new FirnError('damaged', `The vault ${place.id} put ${key} together otherwise than it was sent.`)
     }
+    step('s3-vault.put-together')
     parts.onComplete(key, { bytes, composite })
   }
 

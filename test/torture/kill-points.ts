@@ -1,0 +1,278 @@
+/**
+ * Kill points: every step at which a command changes the catalog, the queue, the vault, the index or the file system (libs/os/steps.ts).
+ * A first run writes down which it reaches; then the command is killed with SIGKILL in each of them, on a tree or a target of its own,
+ * and the same command again has to finish the work with nobody's help. Afterwards everything is looked at from outside.
+ */
+import { mkdirSync } from 'node:fs'
+import type { CommandName } from '../firn.js'
+import type { Case, CaseContext } from './case.js'
+import {
+  checkNames,
+  checkRan,
+  checkRestored,
+  checkSearch,
+  checkSummary,
+  checkTree,
+  checkUntouched,
+  checkVault,
+  fail,
+} from './check-invariants.js'
+import { type Ledger, writeLedger } from './ledger.js'
+import { type OpenPlace, openPlace, type VaultKind } from './place.js'
+import { BUNDLE_LIMITS, plantTree } from './plant.js'
+import { randomFrom } from './random.js'
+import { runKilled, walkSteps } from './steps.js'
+
+/** Every tree's description has it. */
+const COMMON_WORD = 'blizzard'
+
+/** Steps that must be among those that are walked, whatever else there is: so that none of them goes without anybody noticing. */
+const OF_ARCHIVING = [
+  ...both(
+    'catalog.createSet catalog.restartCrawl catalog.markRoots catalog.planBundle catalog.recordProblems catalog.countCrawled',
+  ),
+  ...both('catalog.markCrawled catalog.leaseBundle catalog.markStored catalog.markIndexed catalog.finishSet catalog.releaseSet'),
+  ...both('queue.add queue.addMany job.store-bundle job.index-bundle index.putSet index.addBundle'),
+  ...both('vault.prepare vault.put vault.upload vault.sweep upload.write upload.seal upload.complete'),
+  ...['catalog.bundle-marked', 'catalog.rows-written', 'catalog.not-committed-yet'],
+]
+const OF_VAULTS: Readonly<Record<VaultKind, readonly string[]>> = {
+  local: [...'begun synced linked named directory-made'.split(' ').map((name) => `local-vault.${name}`)],
+  s3: both('vault.verify'),
+  glacier: [...'upload-begun part-sent archived'.split(' ').map((name) => `glacier-vault.${name}`), ...both('vault.verify')],
+}
+const OF_RESTORING = [
+  ...both('catalog.createRetrieval catalog.setLayout catalog.agreeTo catalog.changeItems catalog.leaseItem catalog.markItem'),
+  ...both('catalog.finishRetrieval'),
+  ...'journalled directory-made written staged linked named symlinked directory-dressed journal-shortened'
+    .split(' ')
+    .map((name) => `place.${name}`),
+]
+
+function both(names: string): string[] {
+  return names.split(' ').flatMap((name) => [`${name}:before`, `${name}:after`])
+}
+
+interface Tree {
+  readonly root: string
+  readonly word: string
+  readonly ledger: Ledger
+}
+
+interface Walk {
+  readonly context: CaseContext
+  readonly place: OpenPlace
+  readonly kind: VaultKind
+  /** Which of the points are this walk's. */
+  readonly share: (index: number) => boolean
+  readonly trees: Tree[]
+}
+
+const archiveArgs = ({ root, word }: Tree) => ['-r', '-f', '--json', '-s', `${COMMON_WORD} ${word}`, ...BUNDLE_LIMITS, root]
+const restoreArgs = ({ root }: Tree, to: string) => ['--path', root, '--yes', '--json', '--to', to]
+/** The FIFO is named, so the run is not called done. */
+const WITH_FIFO = 3
+
+function newTree({ place, context, trees }: Walk): Tree {
+  const number = trees.length
+  const root = place.at.path(`tree-${number}`)
+  plantTree(root, randomFrom(context.seed, root.slice(-8)))
+  const tree = { root, word: `quark${number}x`, ledger: writeLedger(root, { xattrs: true }) }
+  trees.push(tree)
+  return tree
+}
+
+/** Kills a command in each of its points, once in the n-th time that it comes there, `n` by chance. */
+async function walkPoints(
+  walk: Walk,
+  points: ReadonlyMap<string, number>,
+  one: (point: string, time: number) => Promise<boolean>,
+): Promise<void> {
+  const { context, place, share } = walk
+  const random = randomFrom(context.seed, `times ${place.vaultId.length}`)
+  for (const [index, [point, times]] of [...points].entries()) {
+    const time = 1 + random.below(times)
+    if (!share(index)) continue
+    try {
+      // How often a step comes depends on who was faster: the first time always comes.
+      const reached = (await one(point, time)) || (await one(point, 1))
+      if (!reached) throw new Error('the command ended without reaching it')
+    } catch (error) {
+      throw new Error(`killed in ${point}, time ${time} of ${times}: ${error instanceof Error ? error.message : error}`, {
+        cause: error,
+      })
+    }
+    context.count('kill points walked', 1)
+  }
+}
+
+async function killAndFinish(
+  { place, context }: Walk,
+  name: CommandName,
+  args: readonly string[],
+  point: string,
+  time: number,
+  codes: readonly number[],
+) {
+  const { ran, killed } = await runKilled(place.at, name, args, point, time)
+  if (!killed) {
+    checkRan(place, ran, codes)
+    return { ran, killed }
+  }
+  checkRan(place, ran, [-1])
+  // At no moment may anything be called stored that is not.
+  await checkVault(place, { underway: true })
+  const again = await place.at.run(name, args)
+  checkRan(place, again, codes)
+  context.count('restarts that finished the work', 1)
+  return { ran: again, killed }
+}
+
+async function walkArchiving(walk: Walk): Promise<void> {
+  const { place, kind } = walk
+  const first = newTree(walk)
+  const { ran, points } = await walkSteps(place.at, 'archive-files', archiveArgs(first))
+  checkRan(place, ran, [WITH_FIFO])
+  mustHave('archive-files', points, [...OF_ARCHIVING, ...OF_VAULTS[kind]])
+  await walkPoints(walk, points, async (point, time) => {
+    const tree = newTree(walk)
+    const { ran, killed } = await killAndFinish(walk, 'archive-files', archiveArgs(tree), point, time, [WITH_FIFO])
+    await checkSummary(place, ran, tree.ledger)
+    await checkVault(place)
+    await checkTree(place, tree.root, tree.ledger)
+    checkUntouched(tree.root, tree.ledger)
+    return killed
+  })
+}
+
+async function walkRestoring(walk: Walk): Promise<void> {
+  const { place } = walk
+  const [tree] = walk.trees as [Tree]
+  let targets = 0
+  const target = () => {
+    const to = place.at.path(`back-${targets++}`)
+    mkdirSync(to)
+    return to
+  }
+  const to = target()
+  const { ran, points } = await walkSteps(place.at, 'find-and-retrieve', restoreArgs(tree, to))
+  checkRan(place, ran, [0])
+  checkRestored(tree.root, tree.ledger, to, { xattrs: true })
+  mustHave('find-and-retrieve', points, OF_RESTORING)
+  await walkPoints(walk, points, async (point, time) => {
+    const to = target()
+    const { killed } = await killAndFinish(walk, 'find-and-retrieve', restoreArgs(tree, to), point, time, [0])
+    checkRestored(tree.root, tree.ledger, to)
+    return killed
+  })
+}
+
+/** Sources that are removed while the process dies: what is gone is in the vault. */
+async function walkRemoving(walk: Walk): Promise<void> {
+  const { place, context } = walk
+  const points = new Map([
+    ['remove:before', 20],
+    ['remove:after', 20],
+  ])
+  await walkPoints(walk, points, async (point, time) => {
+    const tree = newTree(walk)
+    const args = ['--delete-after-archive', '--yes', ...archiveArgs(tree)]
+    const { killed } = await killAndFinish(walk, 'archive-files', args, point, time, [WITH_FIFO])
+    const left = [...writeLedger(tree.root)].filter(([, { type }]) => type === 'file' || type === 'symlink')
+    fail('--delete-after-archive', [
+      ...left.map(([path]) => `${JSON.stringify(path)} is still there, though everything was archived and nothing changed`),
+    ])
+    await checkVault(place)
+    await checkTree(place, tree.root, tree.ledger)
+    context.count('trees removed after archiving', 1)
+    return killed
+  })
+}
+
+/** All trees together: found by one word, by their own, restored by one command, and named by check. */
+async function checkEverything({ place, trees, context }: Walk): Promise<void> {
+  const whole = new Map(
+    trees.flatMap(({ root, ledger }) => [...ledger].map(([path, truth]) => [`${root.slice(1)}/${path}`, truth] as const)),
+  )
+  await checkSearch(place, '', whole, COMMON_WORD)
+  const one = randomFrom(context.seed, 'search').pick(trees)
+  await checkSearch(place, one.root, one.ledger, one.word)
+  const to = place.at.path('everything')
+  mkdirSync(to)
+  const ran = await place.at.run('find-and-retrieve', ['--all', '--yes', '--json', '--to', to])
+  checkRan(place, ran, [0])
+  for (const { root, ledger } of trees) checkRestored(root, ledger, to, { others: trees.map((tree) => tree.root) })
+  const unknown = await checkVault(place)
+  context.count('objects that a dead attempt left, each named by check', unknown.length)
+  await checkNames(place, unknown, ['--read-data'])
+  if (place.strayArchives) await checkStrays(place, context)
+}
+
+/** Archives whose pointer was never written: the inventory of a day later gives them back, and check names them. */
+async function checkStrays(place: OpenPlace, context: CaseContext): Promise<void> {
+  const { cloud, strayArchives } = place
+  if (cloud === undefined || strayArchives === undefined) return
+  const before = strayArchives().length
+  if (before === 0) return
+  cloud.clock.pass(49 * 3_600_000)
+  await checkNames(place, []) // asks for the inventory
+  cloud.clock.pass(3_600_000)
+  await checkNames(place, []) // reads it, and writes the pointers that are lacking
+  fail(
+    'I4: archives that nobody knows',
+    strayArchives().map((description) => `${description} has no pointer after two checks`),
+  )
+  await checkNames(place, await checkVault(place))
+  context.count('archives found again by the inventory', before)
+}
+
+function mustHave(command: string, points: ReadonlyMap<string, number>, names: readonly string[]): void {
+  fail(
+    `the steps of ${command}`,
+    names.filter((name) => !points.has(name)).map((name) => `${name} was not reached: was it renamed?`),
+  )
+}
+
+interface Pair {
+  readonly kind: VaultKind
+  readonly queue: 'postgres' | 'redis'
+}
+
+function pairCase({ kind, queue }: Pair): Case {
+  const whole = kind === 'local' && queue === 'postgres'
+  return {
+    name: `kill/${queue}-${kind}`,
+    async run(context) {
+      const queueUrl = queue === 'redis' ? process.env['FIRN_TEST_REDIS_URL'] : undefined
+      if (queue === 'redis' && !queueUrl) {
+        context.note('skipped: no FIRN_TEST_REDIS_URL; npm run test:services starts one')
+        return
+      }
+      // Two homes at a time: a command waits more than it works.
+      const lanes = 2
+      const parts = whole || context.profile === 'soak' ? 1 : 4
+      const chosen = randomFrom(context.seed, `${queue}-${kind}`).below(parts)
+      const outcomes = await Promise.allSettled(
+        Array.from({ length: lanes }, async (_, lane) => {
+          const place = await openPlace(kind, { queueUrl })
+          const share = (index: number) => index % parts === chosen && Math.floor(index / parts) % lanes === lane
+          const walk: Walk = { context, place, kind, share, trees: [] }
+          try {
+            await walkArchiving(walk)
+            await walkRestoring(walk)
+            if (whole) await walkRemoving(walk)
+            await checkEverything(walk)
+          } finally {
+            await place.close()
+          }
+        }),
+      )
+      const failures = outcomes.filter((outcome) => outcome.status === 'rejected')
+      if (failures.length > 0) throw failures[0]?.reason
+    },
+  }
+}
+
+export const KILL_POINTS: readonly Case[] = (['postgres', 'redis'] as const).flatMap((queue) =>
+  (['local', 's3', 'glacier'] as const).map((kind) => pairCase({ kind, queue })),
+)

@@ -1,0 +1,71 @@
+/** A FIRN_HOME, a vault of some kind and a queue of some kind, and the eyes upon them: what the cases of crash and fault work on. */
+import { join } from 'node:path'
+import pg from 'pg'
+import { openEmbeddedPostgres } from '#libs/runtime/postgres/embedded-postgres.js'
+import { type Cloud, startCloud } from '../cloud/cloud.js'
+import { openHome } from '../firn.js'
+import type { Place } from './check-invariants.js'
+import { glacierSight, localSight, s3Sight, type VaultSight } from './sight.js'
+
+export type VaultKind = 'local' | 's3' | 'glacier'
+
+export interface OpenPlace extends Place {
+  readonly cloud?: Cloud
+  readonly databaseUrl: string
+  /** Archives of a Glacier vault that no pointer names. */
+  readonly strayArchives?: () => string[]
+  close(): Promise<void>
+}
+
+/** Thaws take a moment. The database is kept running between the commands, so that each of them takes a second. */
+export async function openPlace(kind: VaultKind, options: { queueUrl?: string | undefined } = {}): Promise<OpenPlace> {
+  const instantly = { Expedited: 1, Standard: 1, Bulk: 1, Inventory: 1 }
+  const cloud =
+    kind === 'local' ? undefined : await startCloud({ buckets: ['cold'], thawHours: () => 0.0001, glacier: { jobMs: instantly } })
+  const env: NodeJS.ProcessEnv = { FIRN_CHECK_SECONDS: '1' }
+  if (options.queueUrl !== undefined) env['FIRN_QUEUE_URL'] = options.queueUrl
+  const at = openHome(env)
+  let sight: VaultSight
+  let strayArchives: (() => string[]) | undefined
+  let vaultId: string
+  if (cloud === undefined) {
+    const directory = join(at.home, 'vault')
+    sight = localSight(directory)
+    vaultId = `local:${directory}`
+  } else {
+    const { accessKeyId, secretAccessKey } = cloud.credentials
+    Object.assign(at.env, { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey, AWS_REGION: cloud.region })
+    if (kind === 's3') {
+      sight = s3Sight(cloud, 'cold')
+      vaultId = 's3://cold'
+      at.env['FIRN_VAULT_URL'] = `${vaultId}?class=DEEP_ARCHIVE&endpoint=${encodeURIComponent(cloud.url)}`
+    } else {
+      const companion = at.path('companion')
+      const glacier = glacierSight(cloud, 'photos', companion)
+      sight = glacier
+      strayArchives = glacier.strayArchives
+      vaultId = 'glacier://photos'
+      at.env['FIRN_VAULT_URL'] = `${vaultId}?endpoint=${encodeURIComponent(cloud.url)}&manifests=local:${companion}`
+    }
+  }
+  const postgres = await openEmbeddedPostgres({ home: at.home, log: () => {}, durable: false })
+  const sql = new pg.Pool({ connectionString: postgres.url, max: 2 })
+  sql.on('error', () => {}) // a case may stop the server
+  return {
+    at,
+    sql,
+    sight,
+    vaultId,
+    seen: new Set(),
+    secrets: cloud ? [cloud.credentials.secretAccessKey] : [],
+    databaseUrl: postgres.url,
+    ...(cloud && { cloud }),
+    ...(strayArchives && { strayArchives }),
+    async close() {
+      await sql.end()
+      await postgres.close()
+      await cloud?.stop()
+      at.dispose()
+    },
+  }
+}
