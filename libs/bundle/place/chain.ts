@@ -21,7 +21,7 @@ export interface Chain {
   forget(): void
 }
 
-const MARKED = 0o1700
+export const MARKED = 0o1700
 
 export const isUnderConstruction = (stat: Stats): boolean => stat.isDirectory() && isMine(stat) && (stat.mode & 0o7777) === MARKED
 

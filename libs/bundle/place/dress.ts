@@ -1,6 +1,6 @@
 /**
  * Owner, mode, xattrs and times of what is restored, in the order in which none undoes another: a chown clears setuid bits and file
- * capabilities, a read-only mode forbids its owner to set xattrs, an ACL rewrites the group bits of a mode, and times come last.
+ * capabilities, a read-only mode forbids its owner to set xattrs, an ACL rewrites the group bits of a mode, and times come when nothing is written any more.
  */
 import { fchmodSync, fchownSync, lchownSync } from 'node:fs'
 import { setTimes, setXattr } from '#libs/os/libc.js'
@@ -22,7 +22,7 @@ export interface Dresser {
   dress(fd: number, path: Raw, dress: Dress, now?: { uid: number; gid: number }): string | undefined
   /** A symlink has no mode, and user xattrs are not possible on it. */
   dressSymlink(path: Raw, dress: Dress): string | undefined
-  /** Last, when nothing is written any more. */
+  /** When nothing is written any more: owner, mode and attributes do not move them. */
   times(path: Raw, dress: Dress): string | undefined
 }
 

@@ -1,0 +1,70 @@
+/** A directory whose finishing was cut off is finished by whoever comes next. */
+import { lstatSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect, test } from '@jest/globals'
+import { openChain } from './chain.js'
+import { type Dress, openDresser } from './dress.js'
+import { finishDirectory } from './finish.js'
+import { openJournal } from './journal.js'
+import { openTarget } from './target.js'
+import { raw, scratch } from './test-tar.js'
+
+const dress = {
+  mode: 0o755,
+  uid: process.getuid?.() ?? 0,
+  gid: process.getgid?.() ?? 0,
+  atimeNs: 1n,
+  mtimeNs: 123_456_789n,
+} as const
+const crash = () => {
+  throw new Error('killed')
+}
+
+function made() {
+  const at = scratch()
+  const journal = openJournal(raw(at.path))
+  const chain = openChain(openTarget(raw(at.path)), journal)
+  chain.enter(raw('d'))
+  return {
+    chain,
+    seen: () => lstatSync(join(at.path, 'd'), { bigint: true }),
+    [Symbol.dispose]() {
+      journal.close()
+      at[Symbol.dispose]()
+    },
+  }
+}
+
+test('after a crash behind the mode the times are there', () => {
+  using at = made()
+  const dresser = openDresser({ setuid: false })
+  const dying = {
+    ...dresser,
+    dress(fd: number, path: Parameters<typeof dresser.dress>[1], what: Dress) {
+      dresser.dress(fd, path, what)
+      return crash()
+    },
+  }
+  finishDirectory({ chain: at.chain, dresser: dying }, raw('d'), dress)
+  finishDirectory({ chain: at.chain, dresser }, raw('d'), dress)
+  expect([at.seen().mtimeNs, at.seen().mode & 0o7777n]).toEqual([dress.mtimeNs, 0o755n])
+})
+
+const asRoot = process.getuid?.() === 0 ? test : test.skip
+asRoot('after a crash between the owner and the mode, which only root can come between', () => {
+  using at = made()
+  const dresser = openDresser({ setuid: false })
+  const another = { ...dress, uid: 12_345 }
+  const dying = {
+    ...dresser,
+    dress(fd: number, path: Parameters<typeof dresser.dress>[1]) {
+      // The mark stays: everything but the owner is as it was.
+      dresser.dress(fd, path, { ...another, mode: 0o1700 })
+      return crash()
+    },
+  }
+  finishDirectory({ chain: at.chain, dresser: dying }, raw('d'), another)
+  expect(Number(at.seen().uid)).toBe(12_345)
+  finishDirectory({ chain: at.chain, dresser }, raw('d'), another)
+  expect([at.seen().mtimeNs, at.seen().mode & 0o7777n]).toEqual([dress.mtimeNs, 0o755n])
+})
