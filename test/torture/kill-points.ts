@@ -44,7 +44,7 @@ const OF_VAULTS: Readonly<Record<VaultKind, readonly string[]>> = {
 const OF_RESTORING = [
   ...both('catalog.createRetrieval catalog.setLayout catalog.agreeTo catalog.changeItems catalog.leaseItem catalog.markItem'),
   ...both('catalog.finishRetrieval'),
-  ...'journalled directory-made written staged linked named symlinked directory-dressed journal-shortened'
+  ...'journalled directory-made written staged linked named symlinked directory-timed directory-dressed journal-shortened'
     .split(' ')
     .map((name) => `place.${name}`),
 ]
