@@ -173,8 +173,11 @@ export function openRestorer({ chain, staging, dresser, overwrite, tick }: Resto
       const { index, link } = symlink
       try {
         const place = placeOf(symlink)
-        if (overwrite) return { index, outcome: 'placed', ...noticed(replaceBySymlink(symlink, place)) }
-        if (tryMakeSymlink(link, place)) return { index, outcome: 'placed', ...noticed(dressSymlink(place, symlink)) }
+        const isThere = () => lstatSync(rawToBytes(place), { throwIfNoEntry: false }) !== undefined
+        if (overwrite || !isThere()) {
+          const placed = placeSymlink(symlink, place)
+          if (placed) return { index, outcome: 'placed', ...noticed(placed.notice) }
+        }
         if (isSameSymlink(place, link)) return { index, outcome: 'present' }
         throw standing(place)
       } catch (error) {
@@ -271,33 +274,22 @@ export function openRestorer({ chain, staging, dresser, overwrite, tick }: Resto
     return dresser.times(path, dress) ?? notice
   }
 
-  function replaceBySymlink(symlink: Symlink, place: Raw): string | undefined {
+  /** Staged like a file: a symlink has its owner and its times before it has its name. Undefined where something stands there. */
+  function placeSymlink(symlink: Symlink, place: Raw): { notice: string | undefined } | undefined {
     const staged = staging.next()
     let notice: string | undefined
     const make = (path: Raw) => {
       symlinkSync(rawToBytes(symlink.link), rawToBytes(path))
+      step('place.symlinked')
       notice = dressSymlink(path, symlink)
     }
     copy = (_, to) => make(to)
     try {
       make(staged)
-      put(staged, place, true)
-      return notice
+      return put(staged, place, true) ? { notice } : undefined
     } finally {
       removeIfThere(staged)
     }
-  }
-}
-
-/** symlink(2) itself is whole or not at all; false where something stands already. */
-function tryMakeSymlink(link: Raw, place: Raw): boolean {
-  try {
-    symlinkSync(rawToBytes(link), rawToBytes(place))
-    step('place.symlinked')
-    return true
-  } catch (error) {
-    if (errnoOf(error) === 'EEXIST') return false
-    throw error
   }
 }
 
