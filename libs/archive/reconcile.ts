@@ -61,8 +61,9 @@ export async function sweepUnfinished(
   return vault.sweep(async (key) => {
     const names = parseKey(key)
     if (names === undefined) return false
+    // In this order: a lease that is taken between the two looks is of a later attempt, and must not be taken for this one's.
+    const live = await parts.catalog.hasLiveLease(names.bundleId, parts.isGone)
     const known = (await parts.catalog.knownBundles([names.bundleId])).get(names.bundleId)
-    if (known === undefined) return false
-    return known.attempt > names.attempt || !(await parts.catalog.hasLiveLease(names.bundleId, parts.isGone))
+    return known !== undefined && (!live || known.attempt > names.attempt)
   }, options)
 }

@@ -162,6 +162,34 @@ describe('an attempt that died', () => {
     await finish(set.id)
     for (const name of at.leftovers()) rmSync(join(at.vaultDirectory, name))
   })
+
+  test('leaves a temporary that is swept also where the next attempt takes its lease while the sweep looks', async () => {
+    const { set, bundleId } = await planned('swept-meanwhile')
+    const { startedAt, id } = set
+    const key = `${startedAt.toISOString().slice(0, 7).replace('-', '/')}/${id}/${bundleId}.1.tar`
+    const half = await at.vault.upload(key)
+    let leased = false
+    // Whichever is asked first, the second attempt begins behind it.
+    const between = async <T>(answer: Promise<T>): Promise<T> => {
+      const said = await answer
+      if (!leased) {
+        leased = true
+        await at.catalog.leaseBundle(bundleId, at.parts.owner, at.parts.isGone)
+      }
+      return said
+    }
+    await at.catalog.leaseBundle(bundleId, at.parts.owner, at.parts.isGone)
+    at.rebirth()
+    const catalog = {
+      knownBundles: (ids: readonly string[]) => between(at.catalog.knownBundles(ids)),
+      hasLiveLease: (one: string, isGone: (owner: string) => boolean) => between(at.catalog.hasLiveLease(one, isGone)),
+    }
+    expect(await sweepUnfinished({ catalog, isGone: at.parts.isGone }, at.vault)).toEqual([key])
+    await half.abort()
+    at.rebirth()
+    await storeBundle(at.parts, bundleId)
+    await finish(set.id)
+  })
 })
 
 test('jobs that were lost are found again, of bundles planned, abandoned, and not indexed', async () => {
