@@ -23,6 +23,8 @@ import { agree, openRetrieval, type RetrieveOptions, type RetrieveRequest, retri
 
 export interface ScratchStory extends AsyncDisposable {
   readonly directory: string
+  /** Of the story's own database. */
+  readonly databaseUrl: string
   /** Where the vault's objects lie. */
   readonly vaultDirectory: string
   readonly catalog: Catalog
@@ -84,6 +86,7 @@ export async function openStory(options: StoryOptions = {}): Promise<ScratchStor
 
   const story: ScratchStory = {
     directory,
+    databaseUrl: url,
     vaultDirectory,
     catalog,
     vault,

@@ -10,8 +10,9 @@ import type { Home, Ran } from '../firn.js'
 import { counts, differences, type Ledger, type Truth, writeLedger } from './ledger.js'
 import type { VaultSight } from './sight.js'
 
-export interface Place {
-  readonly at: Home
+/** What can be looked at without running commands. */
+export interface Sighted {
+  readonly at: Pick<Home, 'path'>
   /** Of the catalog's database. */
   readonly sql: pg.Pool
   readonly sight: VaultSight
@@ -19,6 +20,10 @@ export interface Place {
   readonly vaultId: string
   /** Keys of tars whose bytes were looked at already. */
   readonly seen: Set<string>
+}
+
+export interface Place extends Sighted {
+  readonly at: Home
   /** Words that no output may hold (I8). */
   readonly secrets: readonly string[]
 }
@@ -58,7 +63,7 @@ export function checkRan(place: Pick<Place, 'secrets'>, ran: Ran, codes: readonl
  * I1, I4: every bundle that the catalog calls stored is in the vault, byte for byte; and, unless work is still under way, nothing is left
  * to do, and nothing unfinished. Returns the objects that the catalog does not know.
  */
-export async function checkVault(place: Place, options: { underway?: boolean } = {}): Promise<string[]> {
+export async function checkVault(place: Sighted, options: { underway?: boolean } = {}): Promise<string[]> {
   const { sql, sight, vaultId, seen, at } = place
   const faults: string[] = []
   const { rows } = await sql.query<{ id: string; key: string; bytes: string; sha256: string }>(
@@ -90,7 +95,7 @@ export async function checkVault(place: Place, options: { underway?: boolean } =
   return [...unknown.keys()]
 }
 
-async function leftToDo({ sql, sight }: Place): Promise<string[]> {
+async function leftToDo({ sql, sight }: Sighted): Promise<string[]> {
   const faults: string[] = []
   const live = await sql.query<{ id: string }>(`SELECT id FROM bundle WHERE state NOT IN ('stored', 'failed')`)
   for (const { id } of live.rows) faults.push(`I2: bundle ${id} is neither stored nor failed, and nobody works any more`)
@@ -98,14 +103,14 @@ async function leftToDo({ sql, sight }: Place): Promise<string[]> {
   return faults
 }
 
-function sha256sum(bytes: Buffer, at: Home): string {
+function sha256sum(bytes: Buffer, at: Sighted['at']): string {
   const file = at.path('sum')
   writeFileSync(file, bytes)
   return execFileSync('sha256sum', [file], { encoding: 'utf8' }).slice(0, 64)
 }
 
 /** I1, I2: each entry of the tree has a row, and only one, that says what it was; and bytes in the vault, by GNU tar, that are it. */
-export async function checkTree(place: Place, root: string, ledger: Ledger): Promise<void> {
+export async function checkTree(place: Sighted, root: string, ledger: Ledger): Promise<void> {
   const { sql, sight, at } = place
   const faults: string[] = []
   const prefix = Buffer.from(root)
@@ -164,10 +169,8 @@ export async function checkTree(place: Place, root: string, ledger: Ledger): Pro
 
 function rowFaults(path: string, truth: Truth, row: Row): string[] {
   const type = truth.type === 'directory' ? [3] : truth.type === 'symlink' ? [2] : [0, 1]
-  const facts: [string, unknown, unknown][] = [
-    ['mtime', String(truth.mtimeNs), row.mtimeNs],
-    ['state', 0, row.state],
-  ]
+  const facts: [string, unknown, unknown][] = [['state', 0, row.state]]
+  if (truth.mtimeNs !== undefined) facts.push(['mtime', String(truth.mtimeNs), row.mtimeNs])
   if (truth.type !== 'symlink') facts.push(['mode', truth.mode, row.mode & 0o7777])
   if (truth.type === 'file') facts.push(['size', String(truth.size), row.size])
   if (row.type === 0) facts.push(['sha256', truth.sha256, row.sha256])

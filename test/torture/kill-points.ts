@@ -4,6 +4,7 @@
  * and the same command again has to finish the work with nobody's help. Afterwards everything is looked at from outside.
  */
 import { mkdirSync } from 'node:fs'
+import { DAY_MS, HOUR_MS } from '../cloud/clock.js'
 import type { CommandName } from '../firn.js'
 import type { Case, CaseContext } from './case.js'
 import {
@@ -17,7 +18,7 @@ import {
   checkVault,
   fail,
 } from './check-invariants.js'
-import { type Ledger, writeLedger } from './ledger.js'
+import { type Ledger, withoutDirectoryTimes, writeLedger } from './ledger.js'
 import { type OpenPlace, openPlace, type VaultKind } from './place.js'
 import { BUNDLE_LIMITS, plantTree } from './plant.js'
 import { randomFrom } from './random.js'
@@ -56,7 +57,7 @@ function both(names: string): string[] {
 interface Tree {
   readonly root: string
   readonly word: string
-  readonly ledger: Ledger
+  ledger: Ledger
 }
 
 interface Walk {
@@ -161,6 +162,7 @@ async function walkRestoring(walk: Walk): Promise<void> {
   mustHave('find-and-retrieve', points, OF_RESTORING)
   await walkPoints(walk, points, async (point, time) => {
     const to = target()
+    place.cloud?.clock.pass(9 * DAY_MS) // what was thawed is cold again
     const { killed } = await killAndFinish(walk, 'find-and-retrieve', restoreArgs(tree, to), point, time, [0])
     checkRestored(tree.root, tree.ledger, to)
     return killed
@@ -176,6 +178,7 @@ async function walkRemoving(walk: Walk): Promise<void> {
   ])
   await walkPoints(walk, points, async (point, time) => {
     const tree = newTree(walk)
+    tree.ledger = withoutDirectoryTimes(tree.ledger)
     const args = ['--delete-after-archive', '--yes', ...archiveArgs(tree)]
     const { killed } = await killAndFinish(walk, 'archive-files', args, point, time, [WITH_FIFO])
     const left = [...writeLedger(tree.root)].filter(([, { type }]) => type === 'file' || type === 'symlink')
@@ -214,9 +217,9 @@ async function checkStrays(place: OpenPlace, context: CaseContext): Promise<void
   if (cloud === undefined || strayArchives === undefined) return
   const before = strayArchives().length
   if (before === 0) return
-  cloud.clock.pass(49 * 3_600_000)
+  cloud.clock.pass(49 * HOUR_MS)
   await checkNames(place, []) // asks for the inventory
-  cloud.clock.pass(3_600_000)
+  cloud.clock.pass(HOUR_MS)
   await checkNames(place, []) // reads it, and writes the pointers that are lacking
   fail(
     'I4: archives that nobody knows',

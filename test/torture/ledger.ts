@@ -12,7 +12,8 @@ export interface Truth {
   readonly type: TrueType
   readonly size: number
   readonly mode: number
-  readonly mtimeNs: bigint
+  /** Undefined: it may be what it likes. */
+  readonly mtimeNs: bigint | undefined
   readonly sha256?: string
   /** Where a symlink leads, latin1 for its bytes. */
   readonly link?: string
@@ -108,7 +109,7 @@ export function differences(
     const mask = but.setuid ? 0o1777 : 0o7777
     if (!but.mode && truth.type !== 'symlink')
       facts.push(['mode', (truth.mode & mask).toString(8), (there.mode & mask).toString(8)])
-    if (!but.times) facts.push(['mtime', truth.mtimeNs, there.mtimeNs])
+    if (!but.times && truth.mtimeNs !== undefined) facts.push(['mtime', truth.mtimeNs, there.mtimeNs])
     if (!but.hardlinks) facts.push(['the same inode as', truth.sameAs, there.sameAs])
     if (truth.xattrs !== undefined && there.xattrs !== undefined) facts.push(['xattrs', truth.xattrs, there.xattrs])
     for (const [what, was, is] of facts) if (was !== is) lines.push(`${told(path)}: ${what} was ${was}, is ${is}`)
@@ -118,6 +119,10 @@ export function differences(
   }
   return lines
 }
+
+/** The same tree after files were taken out of it: its directories have other times. */
+export const withoutDirectoryTimes = (ledger: Ledger): Ledger =>
+  new Map([...ledger].map(([path, truth]) => [path, truth.type === 'directory' ? { ...truth, mtimeNs: undefined } : truth]))
 
 /** How many of each the tree has, in Firn's way of counting: hard links and symlinks are files. */
 export function counts(ledger: Ledger): { files: number; specials: number; bytes: number } {

@@ -9,9 +9,10 @@ import setUp from '../global-setup.js'
 import tearDown from '../global-teardown.js'
 import type { Case, Profile } from './case.js'
 import { KILL_POINTS } from './kill-points.js'
+import { NTH_OPERATION } from './nth-operation.js'
 
 /** In the order in which they run. */
-const CASES: readonly Case[] = [...KILL_POINTS]
+const CASES: readonly Case[] = [...KILL_POINTS, ...NTH_OPERATION]
 
 const { values } = parseArgs({
   options: {
