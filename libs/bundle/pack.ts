@@ -4,6 +4,7 @@
  */
 import { MessageChannel, Worker } from 'node:worker_threads'
 import { FirnError } from '#libs/errors/errors.js'
+import { smallThread } from '#libs/os/memory.js'
 import type { Entry, Problem } from './entry.js'
 import type { ManifestHeader } from './manifest.js'
 import { AWAY, BUFFERS, CHANGES, type FromThread, type PackTask, STOPPED } from './pack-messages.js'
@@ -58,7 +59,7 @@ export function openPacker(options: { threads: number }): Packer {
   const closing = new AbortController()
 
   const start = (): PackThread => {
-    const worker = new Worker(new URL('./pack-thread.js', import.meta.url))
+    const worker = new Worker(new URL('./pack-thread.js', import.meta.url), { resourceLimits: smallThread })
     const thread: PackThread = { worker, busy: false, exited: new Promise((resolve) => worker.once('exit', () => resolve())) }
     worker.on('error', (error) => {
       thread.cause = error

@@ -1,6 +1,7 @@
 /** The few lines that every command needs: argv -> options -> configuration -> run -> what it ends with. */
 import { Command, CommanderError } from 'commander'
 import { type ErrorCode, EXIT, type ExitCode, exitCodeOf, FirnError } from '#libs/errors/errors.js'
+import { keepHeapsSmall } from '#libs/os/memory.js'
 import { type Config, loadConfig, type Settings } from './config.js'
 import { createLogger, type Logger, silent } from './logger.js'
 import { listenForSignals } from './signals.js'
@@ -58,6 +59,7 @@ export const EXIT_STATUS = [
 
 /** Runs one command to the end of the process. */
 export async function runCommand<F extends CommonFlags>(spec: CommandSpec<F>, argv: readonly string[]): Promise<void> {
+  keepHeapsSmall()
   process.exit(await codeOf(spec, argv))
 }
 

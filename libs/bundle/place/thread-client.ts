@@ -1,6 +1,7 @@
 /** The main thread's end of the placing thread: each request is answered once, and memory for bytes goes back and forth. */
 import { Worker } from 'node:worker_threads'
 import { FirnError } from '#libs/errors/errors.js'
+import { smallThread } from '#libs/os/memory.js'
 import type { Reply, Request, ThreadData } from './messages.js'
 
 export interface Thread {
@@ -17,7 +18,7 @@ const BUFFER_BYTES = 1024 * 1024
 export async function startThread(data: Omit<ThreadData, 'stop'>): Promise<Thread> {
   const stop = new SharedArrayBuffer(4)
   const workerData: ThreadData = { ...data, stop }
-  const worker = new Worker(new URL('./thread.js', import.meta.url), { workerData })
+  const worker = new Worker(new URL('./thread.js', import.meta.url), { workerData, resourceLimits: smallThread })
   const waiting = new Map<number, { resolve: (reply: Reply) => void; reject: (error: unknown) => void }>()
   const buffers: ArrayBuffer[] = []
   let asked = 0

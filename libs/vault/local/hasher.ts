@@ -2,6 +2,7 @@
 import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
 import { FirnError } from '#libs/errors/errors.js'
+import { smallThread } from '#libs/os/memory.js'
 import type { EqualityKey } from './equality.js'
 
 export interface Hashed {
@@ -55,7 +56,7 @@ export function openHasher(): Hasher {
   }
 
   function start(): Thread {
-    const worker = new Worker(new URL('./hash-thread.js', import.meta.url))
+    const worker = new Worker(new URL('./hash-thread.js', import.meta.url), { resourceLimits: smallThread })
     const thread: Thread = { worker, waiting: new Map() }
     threads.add(thread)
     worker.on('message', (answer: HashAnswer) => {

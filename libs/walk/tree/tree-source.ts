@@ -2,6 +2,7 @@
 import { MessageChannel, receiveMessageOnPort, Worker } from 'node:worker_threads'
 import { decodePlan } from '#libs/bundle/plan.js'
 import { FirnError } from '#libs/errors/errors.js'
+import { smallThread } from '#libs/os/memory.js'
 import type { Source, WalkPage, WalkRequest } from '../source.js'
 import { compileFilters } from './filters.js'
 import { PAGES, PAGES_AHEAD, STOPPED, type WalkMessage, type WalkThreadData } from './walk-messages.js'
@@ -17,7 +18,11 @@ async function* walk(request: WalkRequest, options: { signal?: AbortSignal } = {
   Atomics.store(state, PAGES, PAGES_AHEAD)
   const { port1, port2 } = new MessageChannel()
   const workerData: WalkThreadData = { request, state, port: port2 }
-  const thread = new Worker(new URL('./walk-thread.js', import.meta.url), { workerData, transferList: [port2] })
+  const thread = new Worker(new URL('./walk-thread.js', import.meta.url), {
+    workerData,
+    transferList: [port2],
+    resourceLimits: smallThread,
+  })
 
   // Holds at most the pages that the thread may be ahead.
   const inbox: WalkMessage[] = []
