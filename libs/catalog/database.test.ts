@@ -47,6 +47,23 @@ describe('a server that goes away', () => {
 })
 
 describe('transactions', () => {
+  test('of a process that is frozen in the middle end, and let the others go on', async () => {
+    await using impatient = Object.assign(openDatabase({ url: scratch.url, poolSize: 1, idleMs: 100 }), {
+      [Symbol.asyncDispose]: () => impatient.close(),
+    })
+    const { id } = await newSet(scratch.catalog)
+    const touch = `UPDATE "set" SET description = 'touched' WHERE id = $1`
+    let touched: Promise<unknown> | undefined
+    const frozen = impatient.transaction(async (connection) => {
+      await connection.query(touch, [id])
+      touched = database.query(touch, [id])
+      await touched // only when this one is over
+      await connection.query('SELECT 1')
+    })
+    await expect(frozen).rejects.toMatchObject({ code: 'database' })
+    await touched
+  })
+
   test('the victim of a deadlock is run again, and both come through', async () => {
     await database.query('CREATE TABLE tug (id int PRIMARY KEY, n int); INSERT INTO tug VALUES (1, 0), (2, 0)')
     let runs = 0

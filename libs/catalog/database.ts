@@ -43,6 +43,8 @@ export interface DatabaseOptions {
   readonly poolSize?: number
   /** How `pg_stat_activity` names the connections. Default `firn`. */
   readonly applicationName?: string
+  /** A transaction that says nothing for so long is ended by the server. Default 60 s, as long as a lease. */
+  readonly idleMs?: number
 }
 
 const CONNECT_TIMEOUT_MS = 10_000
@@ -50,7 +52,7 @@ const DEADLOCK = '40P01'
 const SERIALIZATION = '40001'
 const RETRIES = 2
 
-export function openDatabase({ url, poolSize = 10, applicationName = 'firn' }: DatabaseOptions): Database {
+export function openDatabase({ url, poolSize = 10, applicationName = 'firn', idleMs = 60_000 }: DatabaseOptions): Database {
   const config = {
     connectionString: url,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
@@ -75,7 +77,8 @@ export function openDatabase({ url, poolSize = 10, applicationName = 'firn' }: D
         }
         client.on('error', breaks)
         try {
-          await client.query('BEGIN')
+          // A process that is frozen in the middle of one (a laptop's lid, a paused machine) must not hold its rows for everybody.
+          await client.query(`BEGIN; SET LOCAL idle_in_transaction_session_timeout = ${idleMs}`)
           const result = await work({ ...runsOn(client), copy: copyOn(client) })
           await client.query('COMMIT')
           return result

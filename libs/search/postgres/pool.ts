@@ -12,6 +12,8 @@ export interface Pool {
 
 const CONNECT_TIMEOUT_MS = 10_000
 const RETRIES = 3
+/** A process that is frozen in the middle of a transaction must not keep everybody else out. */
+const IDLE_MS = 60_000
 /** Deadlock, serialization failure, and the same bundle added by two at once. */
 const MET = ['40P01', '40001', '23505']
 
@@ -38,8 +40,13 @@ export function openPool(url: string, poolSize: number): Pool {
       for (let attempt = 0; ; attempt++) {
         const client = await pool.connect().catch(rethrow)
         let broken = false
+        // The pool listens to idle connections only; one in use that breaks between two statements would end the process.
+        const breaks = () => {
+          broken = true
+        }
+        client.on('error', breaks)
         try {
-          await client.query('BEGIN')
+          await client.query(`BEGIN; SET LOCAL idle_in_transaction_session_timeout = ${IDLE_MS}`)
           const result = await work(client)
           await client.query('COMMIT')
           return result
@@ -50,6 +57,7 @@ export function openPool(url: string, poolSize: number): Pool {
           if (attempt < RETRIES && error instanceof pg.DatabaseError && MET.includes(error.code ?? '')) continue
           throw asFirnError(error)
         } finally {
+          client.off('error', breaks)
           client.release(broken)
         }
       }
