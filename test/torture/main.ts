@@ -10,9 +10,10 @@ import tearDown from '../global-teardown.js'
 import type { Case, Profile } from './case.js'
 import { KILL_POINTS } from './kill-points.js'
 import { NTH_OPERATION } from './nth-operation.js'
+import { PROCESSES } from './processes.js'
 
 /** In the order in which they run. */
-const CASES: readonly Case[] = [...KILL_POINTS, ...NTH_OPERATION]
+const CASES: readonly Case[] = [...KILL_POINTS, ...NTH_OPERATION, ...PROCESSES]
 
 const { values } = parseArgs({
   options: {

@@ -17,7 +17,7 @@ const LOOKS = new Set(
 
 const isPoint = (name: string): boolean => !name.endsWith(':failed') && !LOOKS.has(name.replace(/:(before|after)$/, ''))
 
-const preloaded = (more: NodeJS.ProcessEnv): NodeJS.ProcessEnv => ({ NODE_OPTIONS: `--import=${PRELOAD}`, ...more })
+export const preloaded = (more: NodeJS.ProcessEnv): NodeJS.ProcessEnv => ({ NODE_OPTIONS: `--import=${PRELOAD}`, ...more })
 
 /** Runs a command, and says which points it reached, and how often each. */
 export async function walkSteps(
