@@ -18,6 +18,8 @@ export interface CaseContext {
 export interface Case {
   /** `kill/local`: what `--only` takes; `--only kill` runs all that begin with it. */
   readonly name: string
+  /** It waits more than it works: it runs beside the others. */
+  readonly waits?: boolean
   /** Not in the profile for CI. */
   readonly soakOnly?: boolean
   /** Throws when something does not hold. The message says what; the seed and the command that replays it are added. */

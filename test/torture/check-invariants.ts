@@ -109,8 +109,16 @@ function sha256sum(bytes: Buffer, at: Sighted['at']): string {
   return execFileSync('sha256sum', [file], { encoding: 'utf8' }).slice(0, 64)
 }
 
-/** I1, I2: each entry of the tree has a row, and only one, that says what it was; and bytes in the vault, by GNU tar, that are it. */
-export async function checkTree(place: Sighted, root: string, ledger: Ledger): Promise<void> {
+/**
+ * I1, I2: each entry of the tree has a row, and only one, that says what it was; and bytes in the vault, by GNU tar, that are it. `more`: the
+ * tree changed since, so that there are older versions too, and files that were removed.
+ */
+export async function checkTree(
+  place: Sighted,
+  root: string,
+  ledger: Ledger,
+  { more = false }: { more?: boolean } = {},
+): Promise<void> {
   const { sql, sight, at } = place
   const faults: string[] = []
   const prefix = Buffer.from(root)
@@ -128,7 +136,7 @@ export async function checkTree(place: Sighted, root: string, ledger: Ledger): P
     const path = Buffer.concat([directory, Buffer.from('/'), name])
       .toString('latin1')
       .slice(root.length + 1)
-    if (row.type !== 3 && byPath.has(path)) faults.push(`I2: ${JSON.stringify(path)} is archived twice`)
+    if (!more && row.type !== 3 && byPath.has(path)) faults.push(`I2: ${JSON.stringify(path)} is archived twice`)
     byPath.set(path, { ...row, path })
   }
   for (const [path, truth] of ledger) {
@@ -138,7 +146,7 @@ export async function checkTree(place: Sighted, root: string, ledger: Ledger): P
     else faults.push(...rowFaults(path, truth, row))
   }
   for (const [path] of byPath)
-    if (!ledger.has(path)) faults.push(`I1: a row names ${JSON.stringify(path)}, which was never there`)
+    if (!more && !ledger.has(path)) faults.push(`I1: a row names ${JSON.stringify(path)}, which was never there`)
   const problems = await sql.query<{ path: Buffer; reason: string }>('SELECT path, reason FROM problem')
   for (const [path, { type }] of ledger) {
     if (type !== 'other') continue
@@ -161,7 +169,10 @@ export async function checkTree(place: Sighted, root: string, ledger: Ledger): P
       })
     }
     const untarred = writeLedger(join(out, root))
-    fail(`what GNU tar reads of ${root}`, differences(ledger, untarred, { mode: false, times: true, directories: true }))
+    fail(
+      `what GNU tar reads of ${root}`,
+      differences(ledger, untarred, { mode: more, times: true, directories: true, hardlinks: more, more }),
+    )
   } finally {
     removeTree(out)
   }
@@ -187,10 +198,13 @@ export function checkRestored(
   root: string,
   ledger: Ledger,
   target: string,
-  options: { xattrs?: boolean; others?: readonly string[] } = {},
+  options: { xattrs?: boolean; others?: readonly string[]; more?: boolean } = {},
 ): void {
   const found = writeLedger(join(target, root), options)
-  fail(`I3: what was restored of ${root}`, differences(ledger, found, { setuid: true }))
+  fail(
+    `I3: what was restored of ${root}`,
+    differences(ledger, found, { setuid: true, ...(options.more && { hardlinks: true, more: true }) }),
+  )
   // Nothing but the trees and the directories above them.
   const roots = (options.others ?? [root]).map((one) => one.slice(1))
   const isExpected = (path: string) => roots.some((one) => `${path}/`.startsWith(`${one}/`) || one.startsWith(`${path}/`))

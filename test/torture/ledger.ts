@@ -89,7 +89,7 @@ function xattrsOf(path: Buffer): string | undefined {
 export function differences(
   expected: Ledger,
   found: Ledger,
-  but: { mode?: boolean; setuid?: boolean; times?: boolean; directories?: boolean; hardlinks?: boolean } = {},
+  but: { mode?: boolean; setuid?: boolean; times?: boolean; directories?: boolean; hardlinks?: boolean; more?: boolean } = {},
 ): string[] {
   const lines: string[] = []
   const told = (path: string) => JSON.stringify(path)
@@ -115,7 +115,8 @@ export function differences(
     for (const [what, was, is] of facts) if (was !== is) lines.push(`${told(path)}: ${what} was ${was}, is ${is}`)
   }
   for (const [path, { type }] of found) {
-    if (!expected.has(path) && !(but.directories && type === 'directory')) lines.push(`${told(path)} was not there before`)
+    if (!but.more && !expected.has(path) && !(but.directories && type === 'directory'))
+      lines.push(`${told(path)} was not there before`)
   }
   return lines
 }

@@ -11,9 +11,10 @@ import type { Case, Profile } from './case.js'
 import { KILL_POINTS } from './kill-points.js'
 import { NTH_OPERATION } from './nth-operation.js'
 import { PROCESSES } from './processes.js'
+import { RANDOM_WALK } from './random-walk.js'
 
 /** In the order in which they run. */
-const CASES: readonly Case[] = [...KILL_POINTS, ...NTH_OPERATION, ...PROCESSES]
+const CASES: readonly Case[] = [...KILL_POINTS, ...NTH_OPERATION, ...PROCESSES, ...RANDOM_WALK]
 
 const { values } = parseArgs({
   options: {
@@ -43,7 +44,9 @@ const began = performance.now()
 console.log(`torture: profile ${profile}, seed ${seed}, ${chosen.length} cases`)
 await setUp()
 try {
-  for (const one of chosen) await runCase(one)
+  const beside = chosen.filter(({ waits }) => waits).map(runCase)
+  for (const one of chosen) if (!one.waits) await runCase(one)
+  await Promise.all(beside)
 } finally {
   await tearDown()
 }

@@ -113,6 +113,7 @@ async function checkSets({ place }: Crew, sets: readonly Planned[]): Promise<voi
 
 const zombies: Case = {
   name: 'process/zombies',
+  waits: true,
   run: (context) =>
     withCrew(context, async (crew) => {
       const { place } = crew
@@ -163,7 +164,7 @@ const killedFive: Case = {
     withCrew(context, async (crew) => {
       const { place } = crew
       const random = randomFrom(context.seed, 'five')
-      const root = place.at.path('tree')
+      const root = place.at.path('grove')
       plantTree(root, random)
       const sets = [await plan(crew, root, ['--files-per-bundle', '5'])]
       const points = [...ZOMBIE_STEPS, 'index.addBundle:before', 'catalog.markIndexed:before']
@@ -195,9 +196,9 @@ const rolling: Case = {
     withCrew(context, async (crew) => {
       const { place } = crew
       const random = randomFrom(context.seed, 'rolling')
-      const root = place.at.path('tree')
+      const root = place.at.path('grove')
       mkdirSync(root)
-      makeFiles(root, 400, { bytes: 20_000 })
+      makeFiles(root, context.profile === 'soak' ? 2_000 : 200, { bytes: 20_000 })
       const sets = [await plan(crew, root, ['--files-per-bundle', '5'])]
       const rounds = context.profile === 'soak' ? 20 : 4
       const codes: (number | null)[] = []
@@ -234,7 +235,7 @@ const poor: readonly Case[] = [
   async run(context) {
     const place = await openPlace('local')
     try {
-      const root = place.at.path('tree')
+      const root = place.at.path('grove')
       mkdirSync(root)
       makeFiles(root, context.profile === 'soak' ? 50_000 : 4_000, { bytes: 500 })
       for (let i = 0; i < 4; i++)
