@@ -1,7 +1,12 @@
 /** What the queue must know of each job: what its payload looks like, what it is called, how often it is tried. One place, every backend. */
-import { z } from 'zod'
+import { createRequire } from 'node:module'
+import type { z as types } from 'zod'
 import { FirnError, isFirnError } from '#libs/errors/errors.js'
 import type { JobName, Jobs } from './queue.js'
+
+// As CommonJS its files are opened one after the other: Node opens all fifty of its languages at once as modules, and where a process may
+// have 64 open files it does not even start.
+const { z } = createRequire(import.meta.url)('zod') as typeof import('zod')
 
 /** Attempts in all. What still fails then is for the reconciler, minutes later, or for a person. */
 export const ATTEMPTS = 3
@@ -13,7 +18,7 @@ export const RETRY_DELAY_MS = 1_000
 const id = z.string().regex(/^[A-Za-z0-9_-]{1,100}$/, 'is no id')
 
 interface Kind<P> {
-  readonly schema: z.ZodType<P>
+  readonly schema: types.ZodType<P>
   /** What tells two jobs of one name apart. */
   readonly key: (payload: P) => string
 }

@@ -1,8 +1,9 @@
 /** What goes wrong, and what must hold all the same: interruptions, crashes, full disks, damage, cold storage. */
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, writeFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import pg from 'pg'
 import { getXattr, setXattr } from '#libs/os/libc.js'
@@ -13,6 +14,12 @@ import { lookAt, makeFiles } from '../tree.js'
 
 const filesIn = (directory: string): string[] =>
   readdirSync(directory, { recursive: true, encoding: 'utf8' }).filter((name) => !name.endsWith('vault'))
+
+test.each(['apps/firn.js', 'apps/crawler/main.js', 'apps/finder/main.js'])('%s starts where 64 files may be open', (main) => {
+  const path = fileURLToPath(new URL(`../../${main}`, import.meta.url))
+  const ran = spawnSync('sh', ['-c', 'ulimit -n 64; exec "$@"', 'sh', process.execPath, path, '--help'], { encoding: 'utf8' })
+  expect([ran.status, ran.stderr]).toEqual([0, ''])
+})
 
 describe('an interrupted run', () => {
   let at: Home

@@ -3,9 +3,14 @@
  * comes with Firn lies beside this one's source; FIRN_PRICES_FILE names another in the same format.
  */
 import { readFile } from 'node:fs/promises'
-import { z } from 'zod'
+import { createRequire } from 'node:module'
+import type { z as types } from 'zod'
 import { errnoOf, FirnError } from '#libs/errors/errors.js'
 import { SHIPPED_PRICES } from './shipped-prices.js'
+
+// As CommonJS its files are opened one after the other: Node opens all fifty of its languages at once as modules, and where a process may
+// have 64 open files it does not even start.
+const { z } = createRequire(import.meta.url)('zod') as typeof import('zod')
 
 const usd = z.number().nonnegative()
 
@@ -44,8 +49,8 @@ const priceList = z.strictObject({
   regions: z.record(z.string(), regionPrices).refine((regions) => Object.keys(regions).length > 0, 'names no region'),
 })
 
-export type PriceList = Readonly<z.infer<typeof priceList>>
-export type ClassPrices = Readonly<z.infer<typeof classPrices>>
+export type PriceList = Readonly<types.infer<typeof priceList>>
+export type ClassPrices = Readonly<types.infer<typeof classPrices>>
 
 /** Throws `usage` with one sentence for a file that is not there or not in order. */
 export async function readPrices(file: string = SHIPPED_PRICES): Promise<PriceList> {
