@@ -50,6 +50,63 @@ describe('the manifest in a tar', () => {
     await expect(findManifest(pieces(tar.subarray(0, 5_000), 512))).rejects.toMatchObject({ code: 'damaged' })
   })
 
+  test('is looked for in a strict way: what Firn does not write ends it, and nothing waits for ever', async () => {
+    const { tar } = await packWhole(packer, requestOf([]))
+    const head = (change: (head: Buffer) => void) => {
+      const block = Buffer.from(tar.subarray(0, 512))
+      change(block)
+      block.fill(0x20, 148, 156)
+      block.write(
+        `${block
+          .reduce((sum, byte) => sum + byte, 0)
+          .toString(8)
+          .padStart(6, '0')}\0 `,
+        148,
+        'latin1',
+      )
+      return pieces(Buffer.concat([block, tar.subarray(512)]), 700)
+    }
+    for (const change of [
+      // A directory with bytes: a reader that skips none of them, and waits for them, never ends.
+      (block: Buffer) => block.write('5', 156),
+      (block: Buffer) => block.write('3', 156),
+      (block: Buffer) => block.write('x', 156),
+      (block: Buffer) => block.write('ustar  \0', 257, 'latin1'),
+      (block: Buffer) => block.write('-0000000001', 124),
+      (block: Buffer) => block.fill(0xff, 124, 136),
+    ])
+      await expect(findManifest(head(change))).rejects.toMatchObject({ code: 'damaged' })
+  })
+
+  test('is not believed behind the end of the tar', async () => {
+    const { tar, manifest } = await packWhole(packer, requestOf([]))
+    const other = await packWhole(packer, requestOf(plannedTree(scratch)))
+    expect(await findManifest(pieces(Buffer.concat([tar, other.tar]), 1_000))).toEqual(Buffer.from(manifest))
+    expect(await findManifest(pieces(Buffer.concat([tar, Buffer.from('garbage')]), 1_000))).toEqual(Buffer.from(manifest))
+  })
+
+  test('has lines as entries have them: nothing else is kept in memory', async () => {
+    const { tar } = await packWhole(packer, requestOf([]))
+    const block = Buffer.from(tar.subarray(0, 512))
+    block.write(`${(2 ** 31).toString(8).padStart(11, '0')}\0`, 124, 'latin1')
+    block.fill(0x20, 148, 156)
+    block.write(
+      `${block
+        .reduce((sum, byte) => sum + byte, 0)
+        .toString(8)
+        .padStart(6, '0')}\0 `,
+      148,
+      'latin1',
+    )
+    let read = 0
+    async function* endless(): AsyncGenerator<Uint8Array> {
+      yield block
+      for (; read < 2048; read++) yield Buffer.alloc(2 ** 20)
+    }
+    await expect(findManifest(endless())).rejects.toMatchObject({ code: 'damaged' })
+    expect(read).toBeLessThan(100)
+  })
+
   test('hears of a vault that fails while it is read', async () => {
     async function* failing(): AsyncGenerator<Uint8Array> {
       yield Buffer.alloc(512)

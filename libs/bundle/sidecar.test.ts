@@ -48,4 +48,11 @@ describe('the manifest beside a tar', () => {
     expect(bomb.length).toBeLessThan(50_000)
     await damaged(bomb, { maxBytes: 2 ** 20 })
   })
+  test('that unpacks to one endless line is damaged, before it fills the memory', async () => {
+    // Gzip allows one after the other: 300 MiB in a few hundred kilobytes.
+    const bomb = Buffer.concat(Array<Buffer>(300).fill(gzipSync(Buffer.alloc(2 ** 20))))
+    const before = process.resourceUsage().maxRSS
+    await damaged(bomb)
+    expect(process.resourceUsage().maxRSS - before).toBeLessThan(150 * 1024)
+  })
 })

@@ -1,16 +1,18 @@
 /** The manifest beside the tar: gzipped, with one more last line that says what the tar must be. Read without a thaw. */
+import { Readable } from 'node:stream'
 import { promisify } from 'node:util'
-import { gunzip, gzip } from 'node:zlib'
+import { createGunzip, gzip } from 'node:zlib'
 import { FirnError } from '#libs/errors/errors.js'
 import { type Manifest, parseManifest } from './manifest.js'
+import { collectManifest } from './manifest-bytes.js'
 
 export interface Sidecar extends Manifest {
   readonly tarBytes: number
   readonly tarSha256: string
 }
 
-/** 10,000 entries with long names and xattrs stay far below; a bomb does not. */
-const MAX_INFLATED_BYTES = 1024 * 2 ** 20
+/** How much is unpacked at a time. */
+const CHUNK_BYTES = 256 * 1024
 
 export async function encodeSidecar(manifest: Uint8Array, tarBytes: number, tarSha256: string): Promise<Buffer> {
   const last = Buffer.from(`${JSON.stringify({ tar_bytes: tarBytes, tar_sha256: tarSha256 })}\n`)
@@ -19,15 +21,15 @@ export async function encodeSidecar(manifest: Uint8Array, tarBytes: number, tarS
 }
 
 /** Throws `damaged` for what `encodeSidecar` did not make. `maxBytes`: of the manifest, unpacked. */
-export async function decodeSidecar(gzipped: Uint8Array, { maxBytes = MAX_INFLATED_BYTES } = {}): Promise<Sidecar> {
-  let bytes: Buffer
+export async function decodeSidecar(gzipped: Uint8Array, { maxBytes }: { maxBytes?: number } = {}): Promise<Sidecar> {
+  const manifest = collectManifest(maxBytes)
   try {
-    bytes = await promisify<Uint8Array, { maxOutputLength: number }, Buffer>(gunzip)(gzipped, {
-      maxOutputLength: maxBytes,
-    })
+    const unpacked: AsyncIterable<Uint8Array> = Readable.from([gzipped]).pipe(createGunzip({ chunkSize: CHUNK_BYTES }))
+    for await (const chunk of unpacked) manifest.add(chunk)
   } catch (error) {
     throw new FirnError('damaged', 'a manifest cannot be unpacked', { cause: error })
   }
+  const bytes = manifest.all()
   const lastLine = bytes.subarray(0, -1).lastIndexOf('\n') + 1
   const { tarBytes, tarSha256 } = parseLast(bytes.toString('utf8', lastLine))
   return { ...parseManifest(bytes.subarray(0, lastLine)), tarBytes, tarSha256 }
