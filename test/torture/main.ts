@@ -8,13 +8,23 @@ import { parseArgs } from 'node:util'
 import setUp from '../global-setup.js'
 import tearDown from '../global-teardown.js'
 import type { Case, Profile } from './case.js'
+import { HOSTILE_TARS } from './hostile-tars.js'
 import { KILL_POINTS } from './kill-points.js'
+import { LOST_DATABASE } from './lost-database.js'
 import { NTH_OPERATION } from './nth-operation.js'
 import { PROCESSES } from './processes.js'
 import { RANDOM_WALK } from './random-walk.js'
 
 /** In the order in which they run. */
-const CASES: readonly Case[] = [...KILL_POINTS, ...NTH_OPERATION, ...PROCESSES, ...RANDOM_WALK]
+const CASES: readonly Case[] = [
+  ...KILL_POINTS,
+  ...NTH_OPERATION,
+  ...PROCESSES,
+  ...RANDOM_WALK,
+  ...HOSTILE_TARS,
+ 
+  ...LOST_DATABASE,
+]
 
 const { values } = parseArgs({
   options: {
