@@ -22,7 +22,7 @@ const CASES: readonly Case[] = [
   ...PROCESSES,
   ...RANDOM_WALK,
   ...HOSTILE_TARS,
- 
+
   ...LOST_DATABASE,
 ]
 
