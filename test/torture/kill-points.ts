@@ -67,6 +67,8 @@ interface Walk {
   /** Which of the points are this walk's. */
   readonly share: (index: number) => boolean
   readonly trees: Tree[]
+  /** One failure ends the walks of all lanes. */
+  readonly over: { failed: boolean }
 }
 
 const archiveArgs = ({ root, word }: Tree) => ['-r', '-f', '--json', '-s', `${COMMON_WORD} ${word}`, ...BUNDLE_LIMITS, root]
@@ -94,11 +96,13 @@ async function walkPoints(
   for (const [index, [point, times]] of [...points].entries()) {
     const time = 1 + random.below(times)
     if (!share(index)) continue
+    if (walk.over.failed) return
     try {
       // How often a step comes depends on who was faster: the first time always comes.
       const reached = (await one(point, time)) || (await one(point, 1))
       if (!reached) throw new Error('the command ended without reaching it')
     } catch (error) {
+      walk.over.failed = true
       throw new Error(`killed in ${point}, time ${time} of ${times}: ${error instanceof Error ? error.message : error}`, {
         cause: error,
       })
@@ -255,16 +259,17 @@ function pairCase({ kind, queue }: Pair): Case {
       const lanes = 2
       const parts = whole || context.profile === 'soak' ? 1 : 4
       const chosen = randomFrom(context.seed, `${queue}-${kind}`).below(parts)
+      const over = { failed: false }
       const outcomes = await Promise.allSettled(
         Array.from({ length: lanes }, async (_, lane) => {
           const place = await openPlace(kind, { queueUrl })
           const share = (index: number) => index % parts === chosen && Math.floor(index / parts) % lanes === lane
-          const walk: Walk = { context, place, kind, share, trees: [] }
+          const walk: Walk = { context, place, kind, share, trees: [], over }
           try {
             await walkArchiving(walk)
             await walkRestoring(walk)
             if (whole) await walkRemoving(walk)
-            await checkEverything(walk)
+            if (!over.failed) await checkEverything(walk)
           } finally {
             await place.close()
           }

@@ -8,12 +8,16 @@ import { parseArgs } from 'node:util'
 import setUp from '../global-setup.js'
 import tearDown from '../global-teardown.js'
 import type { Case, Profile } from './case.js'
+import { DELETION } from './deletion.js'
 import { HOSTILE_TARS } from './hostile-tars.js'
 import { KILL_POINTS } from './kill-points.js'
 import { LOST_DATABASE } from './lost-database.js'
 import { NTH_OPERATION } from './nth-operation.js'
+import { closePlaces } from './place.js'
 import { PROCESSES } from './processes.js'
 import { RANDOM_WALK } from './random-walk.js'
+import { SHARED_TARGET } from './shared-target.js'
+import { TAMPERED_ROWS } from './tampered-rows.js'
 
 /** In the order in which they run. */
 const CASES: readonly Case[] = [
@@ -22,8 +26,10 @@ const CASES: readonly Case[] = [
   ...PROCESSES,
   ...RANDOM_WALK,
   ...HOSTILE_TARS,
-
+  ...TAMPERED_ROWS,
+  ...SHARED_TARGET,
   ...LOST_DATABASE,
+  ...DELETION,
 ]
 
 const { values } = parseArgs({
@@ -53,6 +59,14 @@ const outcome = { passed: 0, failed: 0 }
 const began = performance.now()
 console.log(`torture: profile ${profile}, seed ${seed}, ${chosen.length} cases`)
 await setUp()
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, async () => {
+    await closePlaces()
+    await tearDown()
+    console.log(`seed ${seed}, cut off after ${seconds(began)}`)
+    process.exit(1)
+  })
+}
 try {
   const beside = chosen.filter(({ waits }) => waits).map(runCase)
   for (const one of chosen) if (!one.waits) await runCase(one)

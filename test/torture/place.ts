@@ -17,6 +17,13 @@ export interface OpenPlace extends Place {
   close(): Promise<void>
 }
 
+const opened = new Set<OpenPlace>()
+
+/** Of cases that were cut off: no database and no directory is left behind. */
+export async function closePlaces(): Promise<void> {
+  await Promise.allSettled([...opened].map((place) => place.close()))
+}
+
 /** Thaws take a moment. The database is kept running between the commands, so that each of them takes a second. */
 export async function openPlace(kind: VaultKind, options: { queueUrl?: string | undefined } = {}): Promise<OpenPlace> {
   const instantly = { Expedited: 1, Standard: 1, Bulk: 1, Inventory: 1 }
@@ -51,7 +58,7 @@ export async function openPlace(kind: VaultKind, options: { queueUrl?: string | 
   const postgres = await openEmbeddedPostgres({ home: at.home, log: () => {}, durable: false })
   const sql = new pg.Pool({ connectionString: postgres.url, max: 2 })
   sql.on('error', () => {}) // a case may stop the server
-  return {
+  const place: OpenPlace = {
     at,
     sql,
     sight,
@@ -62,10 +69,13 @@ export async function openPlace(kind: VaultKind, options: { queueUrl?: string | 
     ...(cloud && { cloud }),
     ...(strayArchives && { strayArchives }),
     async close() {
+      opened.delete(place)
       await sql.end()
       await postgres.close()
       await cloud?.stop()
       at.dispose()
     },
   }
+  opened.add(place)
+  return place
 }
