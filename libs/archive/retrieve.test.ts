@@ -19,7 +19,7 @@ import { lookAt } from '../../test/tree.js'
 import { type FindRequest, findFiles, neededBundles } from './find.js'
 import { consentTo } from './offer.js'
 import { agree, openRetrieval } from './retrieve.js'
-import { all, openStory, type ScratchStory, smallFiles } from './scratch-story.js'
+import { all, openStory, REQUEST, type ScratchStory, smallFiles } from './scratch-story.js'
 import { watchRetrievals } from './watch-retrievals.js'
 
 let at: ScratchStory
@@ -240,13 +240,9 @@ describe('cold storage', () => {
 
   const ask = async (target: string, detached = false) => {
     const retrieval = await openRetrieval(cold.parts, {
+      ...REQUEST,
       selection: below(root),
       target: rawFromText(target),
-      overwrite: false,
-      setuid: false,
-      wholeBundles: false,
-      tier: 'standard',
-      days: 1,
       detached,
     })
     return agree(cold.parts, retrieval?.id as string, consentTo(undefined))

@@ -8,7 +8,7 @@ import { lookAt } from '../../test/tree.js'
 import { consentTo } from './offer.js'
 import { agree, openRetrieval, retrieve } from './retrieve.js'
 import { runRetriever } from './retriever.js'
-import { openStory, type ScratchStory, smallFiles } from './scratch-story.js'
+import { openStory, REQUEST, type ScratchStory, smallFiles } from './scratch-story.js'
 
 let at: ScratchStory
 let root: string
@@ -58,13 +58,9 @@ function start(owner: string, queue: Pick<JobQueue, 'work' | 'every'> = at.parts
 
 const open = async (target: string, detached: boolean) => {
   const retrieval = await openRetrieval(at.parts, {
+    ...REQUEST,
     selection: { paths: [rawFromText(root)] },
     target: rawFromText(target),
-    overwrite: false,
-    setuid: false,
-    wholeBundles: false,
-    tier: 'standard',
-    days: 1,
     detached,
   })
   const wakeRetriever = () => at.parts.queue.add('watch-retrievals', {})

@@ -43,13 +43,16 @@ export interface ScratchStory extends AsyncDisposable {
   bundlesOf(set: Pick<SetRow, 'id'>): Promise<BundleRow[]>
   select(selection: Selection): Promise<FileRow[]>
   check(readData?: boolean): Promise<Finding[]>
-  retrieve(
-    request: Partial<RetrieveRequest> & { to: string; maxUsd?: number },
-    options?: Partial<RetrieveOptions>,
-  ): ReturnType<typeof retrieve>
+  retrieve(wish: RetrieveWish, options?: Partial<RetrieveOptions>): ReturnType<typeof retrieve>
   /** Hidden files in the vault: what uploads left behind. */
   leftovers(): string[]
   tars(): string[]
+}
+
+/** What a suite leaves out of a request for files back is the command's default. */
+export interface RetrieveWish extends Partial<RetrieveRequest> {
+  readonly to: string
+  readonly maxUsd?: number
 }
 
 export interface StoryOptions {
@@ -137,22 +140,7 @@ export async function openStory(options: StoryOptions = {}): Promise<ScratchStor
       for await (const finding of checkVault({ catalog }, vault, { readData })) found.push(finding)
       return found
     },
-    async retrieve({ to, maxUsd, ...request }, more = {}) {
-      const retrieval = await openRetrieval(parts, {
-        selection: {},
-        target: rawFromText(to),
-        overwrite: false,
-        setuid: false,
-        wholeBundles: false,
-        tier: 'standard',
-        days: 1,
-        detached: false,
-        ...request,
-      })
-      if (retrieval === undefined) throw new Error('nothing matches')
-      if (retrieval.agreedAt === undefined) await agree(parts, retrieval.id, consentTo(await offerFor(parts, retrieval), maxUsd))
-      return retrieve(parts, retrieval.id, { target: rawFromText(to), checkSeconds: 1, ...more })
-    },
+    retrieve: (wish, more) => retrieveWith(parts, wish, more),
     leftovers: () => vaultFiles(vaultDirectory).filter((name) => /(^|\/)\.[^/]*$/.test(name) && !name.endsWith('.thaw')),
     tars: () => vaultFiles(vaultDirectory).filter((name) => /(^|\/)[^./][^/]*\.tar$/.test(name)),
     async [Symbol.asyncDispose]() {
@@ -197,6 +185,30 @@ function partsOf({ vault, ...opened }: Opened) {
       lives++
     },
   }
+}
+
+/** What `find-and-retrieve --to` does from the selection to the restored files, with the command's defaults. */
+export async function retrieveWith(
+  parts: ScratchStory['parts'],
+  { to, maxUsd, ...wish }: RetrieveWish,
+  more: Partial<RetrieveOptions> = {},
+): ReturnType<typeof retrieve> {
+  const target = rawFromText(to)
+  const retrieval = await openRetrieval(parts, { ...REQUEST, target, ...wish })
+  if (retrieval === undefined) throw new Error('nothing matches')
+  if (retrieval.agreedAt === undefined) await agree(parts, retrieval.id, consentTo(await offerFor(parts, retrieval), maxUsd))
+  return retrieve(parts, retrieval.id, { target, checkSeconds: 1, ...more })
+}
+
+/** What the command asks for when no option says otherwise. */
+export const REQUEST: Omit<RetrieveRequest, 'target'> = {
+  selection: {},
+  overwrite: false,
+  setuid: false,
+  wholeBundles: false,
+  tier: 'standard',
+  days: 1,
+  detached: false,
 }
 
 export const never = (): boolean => false

@@ -10,7 +10,7 @@ import type { Thaw, ThawRequest, Vault } from '#libs/vault/vault.js'
 import { counted } from '#libs/vault/wrappers/counted.js'
 import { consentTo, offerFor } from './offer.js'
 import { agree, openRetrieval, type RetrieveRequest, retrieve } from './retrieve.js'
-import { all, openStory, type ScratchStory, smallFiles } from './scratch-story.js'
+import { all, openStory, REQUEST, type ScratchStory, smallFiles } from './scratch-story.js'
 import { thawItems } from './thaw-items.js'
 import { lookAtThaws, watchRetrievals } from './watch-retrievals.js'
 
@@ -68,14 +68,9 @@ const priced = (vault: Vault): Vault => ({
 
 let targets = 0
 const request = (more: Partial<RetrieveRequest> = {}): RetrieveRequest => ({
+  ...REQUEST,
   selection: { paths: [rawFromText(root)] },
   target: rawFromText(at.path(`back-${++targets}`)),
-  overwrite: false,
-  setuid: false,
-  wholeBundles: false,
-  tier: 'standard',
-  days: 1,
-  detached: false,
   ...more,
 })
 const open = async (more: Partial<RetrieveRequest> = {}): Promise<RetrievalRow> => {

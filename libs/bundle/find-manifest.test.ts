@@ -26,6 +26,13 @@ function tree(): string {
   return root
 }
 
+/** Of a header that was changed. */
+function setChecksum(block: Buffer): void {
+  block.fill(0x20, 148, 156)
+  const sum = block.reduce((total, byte) => total + byte, 0)
+  block.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148, 'latin1')
+}
+
 describe('the manifest in a tar', () => {
   test('is found behind members of every kind, however the tar comes', async () => {
     const { tar, manifest } = await packWhole(packer, requestOf(plannedTree(tree())))
@@ -55,15 +62,7 @@ describe('the manifest in a tar', () => {
     const head = (change: (head: Buffer) => void) => {
       const block = Buffer.from(tar.subarray(0, 512))
       change(block)
-      block.fill(0x20, 148, 156)
-      block.write(
-        `${block
-          .reduce((sum, byte) => sum + byte, 0)
-          .toString(8)
-          .padStart(6, '0')}\0 `,
-        148,
-        'latin1',
-      )
+      setChecksum(block)
       return pieces(Buffer.concat([block, tar.subarray(512)]), 700)
     }
     for (const change of [
@@ -89,15 +88,7 @@ describe('the manifest in a tar', () => {
     const { tar } = await packWhole(packer, requestOf([]))
     const block = Buffer.from(tar.subarray(0, 512))
     block.write(`${(2 ** 31).toString(8).padStart(11, '0')}\0`, 124, 'latin1')
-    block.fill(0x20, 148, 156)
-    block.write(
-      `${block
-        .reduce((sum, byte) => sum + byte, 0)
-        .toString(8)
-        .padStart(6, '0')}\0 `,
-      148,
-      'latin1',
-    )
+    setChecksum(block)
     let read = 0
     async function* endless(): AsyncGenerator<Uint8Array> {
       yield block

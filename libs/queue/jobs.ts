@@ -1,12 +1,8 @@
 /** What the queue must know of each job: what its payload looks like, what it is called, how often it is tried. One place, every backend. */
-import { createRequire } from 'node:module'
 import type { z as types } from 'zod'
 import { FirnError, isFirnError } from '#libs/errors/errors.js'
+import { z } from '#libs/os/zod.js'
 import type { JobName, Jobs } from './queue.js'
-
-// As CommonJS its files are opened one after the other: Node opens all fifty of its languages at once as modules, and where a process may
-// have 64 open files it does not even start.
-const { z } = createRequire(import.meta.url)('zod') as typeof import('zod')
 
 /** Attempts in all. What still fails then is for the reconciler, minutes later, or for a person. */
 export const ATTEMPTS = 3

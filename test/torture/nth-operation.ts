@@ -6,9 +6,7 @@ import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import pg from 'pg'
 import { archiveRun } from '#libs/archive/archive-run.js'
-import { consentTo, offerFor } from '#libs/archive/offer.js'
-import { agree, openRetrieval, retrieve } from '#libs/archive/retrieve.js'
-import { openStory, type ScratchStory } from '#libs/archive/scratch-story.js'
+import { openStory, retrieveWith, type ScratchStory } from '#libs/archive/scratch-story.js'
 import { FirnError } from '#libs/errors/errors.js'
 import { rawFromText } from '#libs/os/raw.js'
 import { parseQuery } from '#libs/search/query.js'
@@ -134,28 +132,12 @@ async function restoreFaulted(
   const to = story.path(`to-${adapter}-${mode.replace(' ', '-')}-${at}`)
   mkdirSync(to)
   const script = scriptFor(at, mode, ERRORS[adapter])
-  await restoreWith(faultyParts(story, adapter, script), tree.root, to).catch(() => {})
+  const wish = { selection: { paths: [rawFromText(tree.root)] }, to }
+  await retrieveWith(faultyParts(story, adapter, script), wish).catch(() => {})
   story.rebirth()
-  await restoreWith(story.parts, tree.root, to)
+  await retrieveWith(story.parts, wish)
   checkRestored(tree.root, tree.ledger, to)
   return script.struck
-}
-
-async function restoreWith(parts: ScratchStory['parts'], root: string, to: string): Promise<void> {
-  const target = rawFromText(to)
-  const retrieval = await openRetrieval(parts, {
-    selection: { paths: [rawFromText(root)] },
-    target,
-    overwrite: false,
-    setuid: false,
-    wholeBundles: false,
-    tier: 'standard',
-    days: 1,
-    detached: false,
-  })
-  if (retrieval === undefined) throw new Error('nothing matches')
-  if (retrieval.agreedAt === undefined) await agree(parts, retrieval.id, consentTo(await offerFor(parts, retrieval)))
-  await retrieve(parts, retrieval.id, { target, checkSeconds: 1 })
 }
 
 /** N = 1, 2, 3 ... in the profile for CI with gaps by chance, until a run is untouched. */

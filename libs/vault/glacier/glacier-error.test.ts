@@ -66,6 +66,14 @@ test('a service that asks for fewer requests, or cannot be reached, may answer l
   })
 })
 
+test('a connection that breaks in whatever way may hold next time, and its endpoint may be wrong', () => {
+  const error = Object.assign(new Error('write EPROTO'), { code: 'EPROTO' })
+  expect(glacierError(error, 'The vault')).toMatchObject({
+    code: 'vault-failed',
+    message: expect.stringMatching(/does not answer .*endpoint right/),
+  })
+})
+
 test.each([
   ['PolicyEnforcedException', 400, 'vault-refused', /data retrieval policy/],
   ['InsufficientCapacityException', 503, 'try-again', /--tier standard/],

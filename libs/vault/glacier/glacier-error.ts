@@ -71,8 +71,11 @@ export const isNotFound = (error: unknown): boolean => nameOf(error) === 'Resour
 /** May the same request work a little later? Also where nobody knows whether it did already: no answer came. */
 export function isPassing(error: unknown): boolean {
   const trouble = troubleOf(error)
-  return trouble === 'passing' || trouble === 'throttled'
+  return trouble === 'passing' || trouble === 'throttled' || isUnanswered(error)
 }
+
+/** Failed on its way, with any code of the system: a mistake in the endpoint (EPROTO) is then said with a hint at it. */
+const isUnanswered = (error: unknown): boolean => !statusOf(error) && /^E[A-Z]+$/.test(asService(error).code ?? '')
 
 function passing(error: unknown, message: string): string {
   const status = statusOf(error)
