@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { type Measured, measure, median } from './measure.js'
+import { benchRemote } from './remote.js'
 import { benchSearch } from './search.js'
 import { TREES, treeIn } from './trees.js'
 
@@ -17,14 +18,19 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '5' },
     dir: { type: 'string', default: join(tmpdir(), 'firn-bench') },
     search: { type: 'string' },
+    remote: { type: 'boolean', default: false },
   },
 })
+const root = values.dir
+const rounds = Number(values.rounds)
 if (values.search !== undefined) {
   await benchSearch(Number(values.search))
   process.exit()
 }
-const root = values.dir
-const rounds = Number(values.rounds)
+if (values.remote) {
+  await benchRemote(root, rounds)
+  process.exit()
+}
 const out = join(root, 'out')
 const home = join(root, 'home')
 const project = new URL('../..', import.meta.url).pathname
@@ -94,11 +100,14 @@ async function prepareHome(): Promise<void> {
 }
 
 function print(title: string, files: number, results: ReadonlyMap<string, readonly Measured[]>): void {
-  console.log(`\n### ${title}\n\n| | seconds | ratio | files/s | peak MB | CPU s |\n|---|---|---|---|---|---|`)
+  console.log(
+    `\n### ${title}\n\n| | seconds | ratio | files/s | largest process MB | all MB | CPU s |\n|---|---|---|---|---|---|---|`,
+  )
   let base: number | undefined
   for (const [name, runs] of results) {
     const seconds = median(runs.map((run) => run.seconds))
     base ??= seconds
+    const largest = median(runs.map((run) => run.largestBytes)) / 1e6
     const peak = median(runs.map((run) => run.peakBytes)) / 1e6
     const cpu = median(runs.map((run) => run.cpuSeconds))
     const row = [
@@ -106,6 +115,7 @@ function print(title: string, files: number, results: ReadonlyMap<string, readon
       seconds.toFixed(2),
       (seconds / base).toFixed(2),
       Math.round(files / seconds),
+      largest.toFixed(0),
       peak.toFixed(0),
       cpu.toFixed(1),
     ]

@@ -4,7 +4,9 @@ import { readdirSync, readFileSync } from 'node:fs'
 
 export interface Measured {
   readonly seconds: number
-  /** Peak of the sum over processes, sampled every 20 ms. */
+  /** Peak resident memory of the largest process, sampled every 20 ms: the command itself, servers that it starts are smaller. */
+  readonly largestBytes: number
+  /** Peak of all processes together, sampled likewise; pages that processes share (the buffers of a database) count once. */
   readonly peakBytes: number
   readonly cpuSeconds: number
 }
@@ -23,15 +25,19 @@ export async function measure(command: string, env: NodeJS.ProcessEnv = {}): Pro
   child.stderr.on('data', (chunk) => {
     errors = (errors + chunk).slice(-2_000)
   })
+  let largestBytes = 0
   let peakBytes = 0
   const cpu = new Map<number, number>()
   const sample = () => {
-    let bytes = 0
-    for (const { pid, residentBytes, cpuSeconds } of family(child.pid as number)) {
-      bytes += residentBytes
+    let ownBytes = 0
+    let mostShared = 0
+    for (const { pid, residentBytes, sharedBytes, cpuSeconds } of family(child.pid as number)) {
+      largestBytes = Math.max(largestBytes, residentBytes)
+      ownBytes += residentBytes - sharedBytes
+      mostShared = Math.max(mostShared, sharedBytes)
       cpu.set(pid, cpuSeconds)
     }
-    if (bytes > peakBytes) peakBytes = bytes
+    peakBytes = Math.max(peakBytes, ownBytes + mostShared)
   }
   const timer = setInterval(sample, 20)
   const code = await new Promise<number | null>((resolve, reject) => {
@@ -41,12 +47,14 @@ export async function measure(command: string, env: NodeJS.ProcessEnv = {}): Pro
   clearInterval(timer)
   if (code !== 0) throw new Error(`exit ${code}: ${command}\n${errors}`)
   const cpuSeconds = [...cpu.values()].reduce((sum, seconds) => sum + seconds, 0)
-  return { seconds: (performance.now() - began) / 1000, peakBytes, cpuSeconds }
+  return { seconds: (performance.now() - began) / 1000, largestBytes, peakBytes, cpuSeconds }
 }
 
 interface Sampled {
   readonly pid: number
   readonly residentBytes: number
+  /** Those of them that other processes may have too: files and shared memory. */
+  readonly sharedBytes: number
   readonly cpuSeconds: number
 }
 
@@ -58,12 +66,18 @@ function family(root: number): Sampled[] {
     try {
       const stat = readFileSync(`/proc/${name}/stat`, 'latin1')
       const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+      const [, resident, shared] = readFileSync(`/proc/${name}/statm`, 'latin1').split(' ').map(Number) as [
+        number,
+        number,
+        number,
+      ]
       const pid = Number(name)
       processes.set(pid, {
         pid,
         parent: Number(fields[1]),
         cpuSeconds: (Number(fields[11]) + Number(fields[12])) / TICKS,
-        residentBytes: Number(fields[21]) * PAGE_BYTES,
+        residentBytes: resident * PAGE_BYTES,
+        sharedBytes: shared * PAGE_BYTES,
       })
     } catch {
       // it ended meanwhile

@@ -1,8 +1,7 @@
 /**
  * `npm run bench -- --search <files>`: how fast files go into the search indexes, and how soon the first thousand hits of a query come out.
  *
- * The indexes are those that FIRN_TEST_POSTGRES_URL and FIRN_TEST_ELASTICSEARCH_URL name, each in a place of its own that is emptied
- * afterwards; one that is not named is left out. A tree is made up, the same each time; 200 queries of one to three words of its paths,
+ * PostgreSQL and Elasticsearch are started, and installed where they are missing (as root). A tree is made up, the same each time; 200 queries of one to three words of its paths,
  * phrases and exclusions among them, are asked one after the other.
  */
 import { randomBytes } from 'node:crypto'
@@ -11,6 +10,7 @@ import { openSearchIndex } from '#libs/search/open-index.js'
 import { parseQuery } from '#libs/search/query.js'
 import type { IndexedBundle, SearchIndex } from '#libs/search/search-index.js'
 import { scratchDatabase } from '../test/database.js'
+import { startServers } from '../test/services/start.js'
 import { median } from './measure.js'
 
 const FILES_PER_BUNDLE = 1_000
@@ -21,17 +21,16 @@ const ENOUGH_HITS = 1_000
 
 export async function benchSearch(files: number): Promise<void> {
   const rows: string[] = []
-  if (process.env['FIRN_TEST_POSTGRES_URL']) {
+  const servers = await startServers(['postgres', 'elasticsearch'])
+  try {
+    Object.assign(process.env, servers.env)
     const database = await scratchDatabase()
     rows.push(await measureIndex('Postgres', await openSearchIndex(database.url), files))
-    await database.drop()
+    const place = `${servers.env['FIRN_TEST_ELASTICSEARCH_URL']?.replace(/\/$/, '')}/bench${randomBytes(6).toString('hex')}`
+    rows.push(await measureIndex('Elasticsearch', await openSearchIndex(`${place}?replicas=0`), files))
+  } finally {
+    await servers.stop()
   }
-  const elasticsearch = process.env['FIRN_TEST_ELASTICSEARCH_URL']
-  if (elasticsearch) {
-    const index = await openSearchIndex(`${elasticsearch.replace(/\/$/, '')}/bench${randomBytes(6).toString('hex')}?replicas=0`)
-    rows.push(await measureIndex('Elasticsearch', index, files))
-  }
-  if (rows.length === 0) throw new Error('set FIRN_TEST_POSTGRES_URL or FIRN_TEST_ELASTICSEARCH_URL')
   console.log(
     `| ${files.toLocaleString('en')} files | rows/s | query p50 ms | p95 ms | worst ms | hits |\n|---|---|---|---|---|---|`,
   )

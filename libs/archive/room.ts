@@ -1,6 +1,7 @@
 /**
- * The room that bundles on their way may fill in a vault, where each lies unfinished until it is whole: the limit of a bundle for each
- * worker, and no more. Many small bundles share it, so that some are packed while others wait for the disk.
+ * The room that bundles on their way may fill in a vault on a disk, where each lies unfinished until it is whole: the limit of a bundle
+ * for each worker, and no more. Many small bundles share it, so that some are packed while others wait for the disk. (What is under way
+ * to a remote vault lies in memory, within FIRN_UPLOAD_MEMORY.)
  */
 import { budgetOf } from '#libs/vault/budget.js'
 

@@ -73,7 +73,9 @@ export async function storeBundle(
     const vault = await parts.vaults.open(answer.set.vaultUrl)
     const stored =
       (await adoptEarlier(vault, answer, lease.signal)) ??
-      (await within(options.room, answer, lease.signal, () => packAndStore(parts.packer, vault, answer, look, lease.signal)))
+      (await within(vault.readsBack ? options.room : undefined, answer, lease.signal, () =>
+        packAndStore(parts.packer, vault, answer, look, lease.signal),
+      ))
     const bundle = await catalog.markStored(bundleId, attempt, stored, stored.problems)
     options.onStored?.(bundle, stored.problems)
   } catch (error) {

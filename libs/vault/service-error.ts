@@ -34,7 +34,8 @@ const PASSING =
 const FINAL = /^(GlacierExpeditedRetrievalNotAvailable|InsufficientCapacityException|NotImplemented)$/
 const NETWORK =
   /^(ECONNREFUSED|ECONNRESET|ECONNABORTED|EPIPE|ETIMEDOUT|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|EADDRNOTAVAIL|EHOSTDOWN|ENETDOWN|ERR_STREAM_PREMATURE_CLOSE|HPE_[A-Z_]+)$/
-const EXPIRED = /^(ExpiredToken|ExpiredTokenException|TokenRefreshRequired|RequestExpired)$/
+/** 400 without a name: a HEAD that met expired credentials has no body to say so. */
+const EXPIRED = /^(ExpiredToken|ExpiredTokenException|TokenRefreshRequired|RequestExpired|400)$/
 const SKEWED = /^(RequestTimeTooSkewed|RequestInTheFuture)$/
 
 export type Trouble = 'throttled' | 'passing' | 'expired' | 'skewed' | 'final'

@@ -165,7 +165,8 @@ export function beginUpload(parts: UploadParts, key: string, { signal }: Signall
         sendPart(filling)
         filling = undefined
       }
-      await Promise.all(inFlight)
+      // Looked while the last parts are under way: the gap until the object appears is small, and an upload takes no request's time more.
+      await Promise.all([...inFlight, ...(uploadId === undefined ? [] : [writes.mustBeFree(key, { signal: life.stopped })])])
       life.checkUsable()
     })
     life.becomes('sealed')

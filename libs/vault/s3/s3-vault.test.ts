@@ -116,6 +116,16 @@ describe('a vault in S3', () => {
       expect(cloud.requests.count('CreateMultipartUpload')).toBe(0)
     })
 
+    test('nothing twice but the first manifest, which shows whether the service keeps its conditions: then it looks no more', async () => {
+      await vault.put('a.manifest', Buffer.from('{}'))
+      expect(cloud.requests.byOperation()).toMatchObject({ HeadObject: 1, PutObject: 2 })
+      cloud.requests.reset()
+      await vault.put('b.manifest', Buffer.from('{}'))
+      await send(randomBytes(999), 'b.tar')
+      expect(cloud.requests.byOperation()).toEqual({ PutObject: 2 })
+      await expect(vault.put('b.manifest', Buffer.from('{}'))).rejects.toMatchObject({ code: 'vault-exists' })
+    })
+
     test('nothing that is larger than it can take', async () => {
       expect(vault.maxObjectBytes).toBe(20_000)
       await send(randomBytes(20_000), 'largest.tar')
@@ -190,6 +200,16 @@ describe('a vault in S3', () => {
       await upload.complete()
       await expectSent(bytes)
       expect(asked).toBeGreaterThan(before)
+      await other.close()
+    })
+
+    test('credentials that expired before a look, whose answer has no body to say so', async () => {
+      let session = cloud.session(600)
+      const other = await openScratchVault(small, url, { credentials: async () => session })
+      await other.put('a.manifest', Buffer.from('{}'))
+      session = cloud.session(7200)
+      cloud.clock.pass(1200 * 1000)
+      expect(await other.stat('a.manifest')).toMatchObject({ bytes: 2 })
       await other.close()
     })
 

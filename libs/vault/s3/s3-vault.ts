@@ -38,6 +38,8 @@ export interface S3VaultOptions {
 const STALL_MS = 60_000
 /** Objects sent by this process whose checksum is still known, until their `verify`. */
 const KNOWN_OBJECTS = 1000
+/** What is sent twice, once in a process, is no larger. */
+const REPEATED_BYTES = 2 ** 20
 
 export async function openS3Vault(place: S3Place, options: S3VaultOptions): Promise<Vault> {
   const { stallMs = STALL_MS, credentials, prices } = options
@@ -92,7 +94,8 @@ export async function openS3Vault(place: S3Place, options: S3VaultOptions): Prom
 
     async put(key, bytes, { replace, signal } = {}) {
       await explained(`take ${key}`, signal, async () => {
-        const composite = await writes.put(key, bytes, { replace, signal, storageClass: place.manifestClass })
+        const repeatable = bytes.length <= REPEATED_BYTES
+        const composite = await writes.put(key, bytes, { replace, signal, storageClass: place.manifestClass, repeatable })
         remember(key, { bytes: bytes.length, composite })
       })
     },
