@@ -13,6 +13,8 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { scratchDatabase } from '../test/database.js'
 import { type Home, openHome, type Ran } from '../test/firn.js'
+import { postgres } from '../test/services/postgres.js'
+import { redis } from '../test/services/redis.js'
 import { startServers } from '../test/services/start.js'
 import { median } from './measure.js'
 import { TREES, treeIn } from './trees.js'
@@ -22,7 +24,7 @@ const LINE_BYTES_PER_SECOND = 40e6
 
 export async function benchRemote(root: string, rounds: number): Promise<void> {
   await benchLine(directoryOf(root, 'M'), rounds)
-  const servers = await startServers(['postgres', 'redis'])
+  const servers = await startServers([postgres, redis])
   Object.assign(process.env, servers.env)
   try {
     await benchWorkers(directoryOf(root, 'W'), rounds)
@@ -48,7 +50,7 @@ async function benchLine(tree: string, rounds: number): Promise<void> {
     const began = performance.now()
     const { summary } = succeed(await home.run('archive-files', ['-r', '--json', '--bundle-size', '100MB', tree]))
     const seconds = (performance.now() - began) / 1000
-    const bytes = Number(summary['bytes_archived'])
+    const bytes = Number(summary['bytes'])
     shares.push(bytes / seconds / LINE_BYTES_PER_SECOND)
     say(`line: ${(bytes / 1e6).toFixed()} MB in ${summary['bundles']} bundles, ${seconds.toFixed(1)} s`)
   }
@@ -58,7 +60,7 @@ async function benchLine(tree: string, rounds: number): Promise<void> {
   )
 }
 
-/** 60 bundles of 5 MB by workers that take one at a time. */
+/** 240 bundles of 1.25 MB by workers that take one at a time. */
 async function benchWorkers(tree: string, rounds: number): Promise<void> {
   console.log(`\n| workers | seconds | x one worker, of as many |\n|---|---|---|`)
   let one: number | undefined

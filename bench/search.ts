@@ -10,6 +10,8 @@ import { openSearchIndex } from '#libs/search/open-index.js'
 import { parseQuery } from '#libs/search/query.js'
 import type { IndexedBundle, SearchIndex } from '#libs/search/search-index.js'
 import { scratchDatabase } from '../test/database.js'
+import { elasticsearch } from '../test/services/elasticsearch.js'
+import { postgres } from '../test/services/postgres.js'
 import { startServers } from '../test/services/start.js'
 import { median } from './measure.js'
 
@@ -21,7 +23,7 @@ const ENOUGH_HITS = 1_000
 
 export async function benchSearch(files: number): Promise<void> {
   const rows: string[] = []
-  const servers = await startServers(['postgres', 'elasticsearch'])
+  const servers = await startServers([postgres, elasticsearch])
   try {
     Object.assign(process.env, servers.env)
     const database = await scratchDatabase()

@@ -13,7 +13,7 @@ export interface Tree {
 export const TREES: readonly Tree[] = [
   { name: 'S', what: '100,000 files of 6 KB mean in 3,800 directories', files: 100_000, make: small(100_000, 3_800, 6_000) },
   { name: 'M', what: '10,000 files of 200 KB mean', files: 10_000, make: small(10_000, 400, 200_000) },
-  { name: 'W', what: '3,000 files of 100 KB mean', files: 3_000, make: small(3_000, 60, 100_000) },
+  { name: 'W', what: '12,000 files of 25 KB mean', files: 12_000, make: small(12_000, 240, 25_000) },
   { name: 'L', what: 'three files of 1 GiB', files: 3, make: large(3, 2 ** 30) },
   { name: 'H', what: '1,000,000 files of 1 KB mean', files: 1_000_000, make: small(1_000_000, 38_000, 1_000) },
   { name: 'D', what: '100,000 files of 1 KB mean in one directory', files: 100_000, make: small(100_000, 1, 1_000) },

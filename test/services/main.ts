@@ -4,13 +4,17 @@
  * never a skip. Arguments go to Jest; FIRN_TEST_SERVERS=postgres,redis starts only those (then the others' suites fail).
  */
 import { spawnSync } from 'node:child_process'
-import { startServers } from './start.js'
+import { SERVERS, startServers } from './start.js'
 
 /** What suites import that need a server or a tool. */
 const MAKE_USE_OF_THEM = ['dist/test/tools.js', 'dist/test/database.js']
 const TOOLS = ['libarchive-tools', 'tar', 'python3', 'acl', 'attr']
 
-const servers = await startServers(process.env['FIRN_TEST_SERVERS']?.split(','), TOOLS)
+const chosen = process.env['FIRN_TEST_SERVERS']?.split(',')
+const servers = await startServers(
+  SERVERS.filter(({ name }) => chosen?.includes(name) ?? true),
+  TOOLS,
+)
 let code = 1
 try {
   const env = { ...process.env, FIRN_TEST_SERVICES: '1', ...servers.env }

@@ -10,11 +10,10 @@ import { redis } from './redis.js'
 import { installPackages, type Server, type Started, serversDirectory } from './server.js'
 import { versitygw } from './versitygw.js'
 
-const SERVERS: readonly Server[] = [postgres, redis, elasticsearch, elasticsearch8, versitygw, localstack, moto]
+export const SERVERS: readonly Server[] = [postgres, redis, elasticsearch, elasticsearch8, versitygw, localstack, moto]
 
-/** Starts the servers of these names, all without any; `tools` are packages of Debian's that are wanted beside them. */
-export async function startServers(names?: readonly string[], tools: readonly string[] = []): Promise<Started> {
-  const servers = SERVERS.filter(({ name }) => names?.includes(name) ?? true)
+/** `tools` are packages of Debian's that are wanted beside them. */
+export async function startServers(servers: readonly Server[], tools: readonly string[] = []): Promise<Started> {
   installPackages([...tools, ...servers.flatMap(({ packages }) => packages)])
   const scratch = mkdtempSync(join(tmpdir(), 'firn-srv-'))
   chmodSync(scratch, 0o711) // some servers have users of their own, who must get to their place

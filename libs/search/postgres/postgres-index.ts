@@ -62,23 +62,17 @@ export async function openPostgresIndex({ url, poolSize = 4 }: PostgresIndexOpti
       options.signal?.throwIfAborted()
       const sets = await askSets(pool, query)
       const recheck = recheckFor(query, sets)
-      let atOnce = FIRST_RUNS
-      for await (const ids of findRuns(pool, query, sets, options)) {
-        for (let at = 0; at < ids.length; ) {
-          options.signal?.throwIfAborted()
-          const asked = ids.slice(at, at + atOnce)
-          at += atOnce
-          atOnce = Math.min(atOnce * 4, MOST_RUNS)
-          const rows = await pool.texts(
-            'SELECT id, set_id, files FROM firn_search.run WHERE id = ANY($1::int8[]) ORDER BY id DESC',
-            [asked],
-          )
-          const hits = (rows as [string, string, string][]).flatMap(([id, setId, files]) => {
-            const bundleNumber = bundleOf(BigInt(id))
-            return recheck(setId, files).map((seq) => ({ bundleNumber, seq }))
-          })
-          if (hits.length > 0) yield hits
-        }
+      const read = (ids: readonly bigint[]) => {
+        options.signal?.throwIfAborted()
+        return pool.texts(TEXTS, [ids])
+      }
+      for await (const rows of oneAhead(inPages(findRuns(pool, query, sets, options)), read)) {
+        options.signal?.throwIfAborted()
+        const hits = (rows as [string, string, string][]).flatMap(([id, setId, files]) => {
+          const bundleNumber = bundleOf(BigInt(id))
+          return recheck(setId, files).map((seq) => ({ bundleNumber, seq }))
+        })
+        if (hits.length > 0) yield hits
       }
     },
     async rebuild(fill, { signal } = {}) {
@@ -115,6 +109,32 @@ export async function openPostgresIndex({ url, poolSize = 4 }: PostgresIndexOpti
 }
 
 const RUNS = 'firn_search.run'
+
+const TEXTS = `SELECT id, set_id, files FROM ${RUNS} WHERE id = ANY($1::int8[]) ORDER BY id DESC`
+
+/** As many as are worth reading at once. */
+async function* inPages(lists: AsyncIterable<readonly bigint[]>): AsyncGenerator<readonly bigint[]> {
+  let atOnce = FIRST_RUNS
+  for await (const ids of lists) {
+    for (let at = 0; at < ids.length; ) {
+      yield ids.slice(at, at + atOnce)
+      at += atOnce
+      atOnce = Math.min(atOnce * 2, MOST_RUNS)
+    }
+  }
+}
+
+/** While the consumer is busy with one answer, the next is on its way. */
+async function* oneAhead<T, R>(asked: AsyncIterable<T>, ask: (one: T) => Promise<R>): AsyncGenerator<Awaited<R>> {
+  let coming: Promise<R> | undefined
+  for await (const one of asked) {
+    const next = ask(one)
+    next.catch(() => {}) // awaited below, if anybody still wants it
+    if (coming) yield await coming
+    coming = next
+  }
+  if (coming) yield await coming
+}
 
 const forgetFrom = (table: string): string => `
   DELETE FROM ${table} AS run USING unnest($1::int8[], $2::int8[]) AS bundle (first, after)

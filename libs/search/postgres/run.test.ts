@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import { joinRaw, looseTextOf, type Raw, rawFromBytes, rawFromText } from '#libs/os/raw.js'
 import { readingOf } from '../words.js'
 import { phraseKeys } from './keys.js'
-import { bundleOf, firstRunOf, runsOf, unpack } from './run.js'
+import { bundleOf, firstRunOf, type Neighbours, runsOf, seqAt, seqsOf, unpack } from './run.js'
 
 const aName = fc.oneof(
   fc.stringMatching(/^[a-cA-C01_.]{1,12}$/).map(rawFromText),
@@ -14,14 +14,23 @@ const aName = fc.oneof(
 const aPath = fc.array(aName, { minLength: 1, maxLength: 4 }).map((names) => `/${names.join('/')}` as Raw)
 const someFiles = fc.array(fc.record({ seq: fc.nat(2 ** 31 - 1), path: aPath }), { maxLength: 300 })
 
+const namesOf = (files: string, { from, namesAt, to }: Neighbours): Raw[] =>
+  files
+    .slice(namesAt, to)
+    .split('/')
+    .map((name) => joinRaw(files.slice(from, namesAt) as Raw, name as Raw))
+
 describe('the runs of a bundle', () => {
   test('hold each file once, and give it back byte for byte', () => {
     fc.assert(
       fc.property(someFiles, (files) => {
         const runs = runsOf({ number: 5n, setId: 's', files })
         const unpacked = runs.flatMap((run) =>
-          unpack(run.files).flatMap(({ directory, names, seqs }) =>
-            names.split('/').map((name, i) => ({ seq: seqs[i] as number, path: joinRaw(directory, name as Raw) })),
+          unpack(run.files).flatMap((neighbours) =>
+            namesOf(run.files, neighbours).map((path, i) => {
+              expect(seqAt(neighbours.stretches, i)).toBe(seqsOf(neighbours.stretches)[i])
+              return { seq: seqAt(neighbours.stretches, i), path }
+            }),
           ),
         )
         const order = (list: readonly { seq: number; path: Raw }[]) => list.map(({ seq, path }) => `${path}\0${seq}`).sort()
@@ -34,9 +43,9 @@ describe('the runs of a bundle', () => {
     fc.assert(
       fc.property(someFiles, fc.nat(), fc.integer({ min: 1, max: 4 }), (files, at, many) => {
         for (const run of runsOf({ number: 5n, setId: 's', files })) {
-          for (const { directory, names } of unpack(run.files)) {
-            for (const name of names.split('/')) {
-              const { words, whole } = readingOf(looseTextOf(joinRaw(directory, name as Raw)))
+          for (const neighbours of unpack(run.files)) {
+            for (const path of namesOf(run.files, neighbours)) {
+              const { words, whole } = readingOf(looseTextOf(path))
               for (const reading of [words, whole]) {
                 const from = at % Math.max(1, reading.length)
                 const phrase = reading.slice(from, from + many)

@@ -19,12 +19,16 @@ export interface Run {
   readonly files: string
 }
 
-/** Files that lie in one directory. */
+/** Files that lie in one directory: where in the text of their run. Most are never looked at one by one. */
 export interface Neighbours {
-  readonly directory: Raw
-  /** With a `/` between them: most are never looked at one by one. */
-  readonly names: string
-  readonly seqs: readonly number[]
+  /** The directory begins. */
+  readonly from: number
+  /** It ends, and the names begin, with a `/` between them. */
+  readonly namesAt: number
+  /** They end. */
+  readonly to: number
+  /** Their seqs, in the order of the names: first, count, first, count ... */
+  readonly stretches: readonly number[]
 }
 
 /**
@@ -116,18 +120,43 @@ function pack(groups: readonly Group[]): string {
 }
 
 export function unpack(files: string): Neighbours[] {
-  const line = files.indexOf('\n')
-  let at = line + 1
-  const take = (length: number) => {
-    at += length
-    return files.slice(at - length, at)
-  }
-  return (JSON.parse(files.slice(0, line)) as number[][]).map(([directory, names, ...stretches]) => ({
-    directory: take(directory as number) as Raw,
-    names: take(names as number),
-    seqs: seqsOf(stretches),
-  }))
+  const lines = headOf(files)
+  let at = lines.end
+  return lines.groups.map((group) => {
+    const [directory, names] = group as [number, number]
+    const from = at
+    const namesAt = from + directory
+    at = namesAt + names
+    return { from, namesAt, to: at, stretches: group.slice(2) }
+  })
 }
+
+/** The line of JSON, lists of whole numbers in a list; by hand, for a search reads a thousand of them. */
+function headOf(files: string): { groups: number[][]; end: number } {
+  const groups: number[][] = []
+  let group: number[] = []
+  let number = -1
+  for (let at = 1; ; at++) {
+    const code = files.charCodeAt(at)
+    if (code >= ZERO && code <= NINE) {
+      number = Math.max(0, number) * 10 + code - ZERO
+      continue
+    }
+    if (number >= 0) group.push(number)
+    number = -1
+    if (code === LINE_END) return { groups, end: at + 1 }
+    if (code === CLOSING && group.length > 0) {
+      groups.push(group)
+      group = []
+    }
+    if (Number.isNaN(code)) throw new RangeError('a run without a head')
+  }
+}
+
+const ZERO = 48
+const NINE = 57
+const CLOSING = 93
+const LINE_END = 10
 
 function stretchesOf(seqs: readonly number[]): number[] {
   const stretches: number[] = []
@@ -140,7 +169,7 @@ function stretchesOf(seqs: readonly number[]): number[] {
   return stretches
 }
 
-function seqsOf(stretches: readonly number[]): number[] {
+export function seqsOf(stretches: readonly number[]): number[] {
   const seqs: number[] = []
   for (let at = 0; at < stretches.length; at += 2) {
     const first = stretches[at] as number
@@ -148,4 +177,15 @@ function seqsOf(stretches: readonly number[]): number[] {
     for (let i = 0; i < count; i++) seqs.push(first + i)
   }
   return seqs
+}
+
+/** Of the name at this place. */
+export function seqAt(stretches: readonly number[], place: number): number {
+  let before = 0
+  for (let at = 0; at < stretches.length; at += 2) {
+    const count = stretches[at + 1] as number
+    if (place < before + count) return (stretches[at] as number) + place - before
+    before += count
+  }
+  throw new RangeError(`there is no name ${place}`)
 }
