@@ -2,7 +2,8 @@
  * `npm run bench -- --search <files>`: how fast files go into the search indexes, and how soon the first thousand hits of a query come out.
  *
  * PostgreSQL and Elasticsearch are started, and installed where they are missing (as root). A tree is made up, the same each time; 200 queries of one to three words of its paths,
- * phrases and exclusions among them, are asked one after the other.
+ * phrases and exclusions among them, are asked one after the other, twice: the second round counts, for a server that has just been
+ * started reads from the disk and compiles.
  */
 import { randomBytes } from 'node:crypto'
 import { rawFromText } from '#libs/os/raw.js'
@@ -54,6 +55,17 @@ async function measureIndex(name: string, index: SearchIndex, files: number): Pr
   await index.settle()
   spent += performance.now() - began
 
+  await ask(index, bundles)
+  const { times, hits } = await ask(index, bundles)
+  await index.clear()
+  await index.close()
+  times.sort((a, b) => a - b)
+  const at = (share: number) => (times[Math.min(times.length - 1, Math.floor(times.length * share))] as number).toFixed(1)
+  const rate = Math.round(files / (spent / 1000)).toLocaleString('en')
+  return `| ${name} | ${rate} | ${median(times).toFixed(1)} | ${at(0.95)} | ${at(1)} | ${hits.toLocaleString('en')} |`
+}
+
+async function ask(index: SearchIndex, bundles: number): Promise<{ times: number[]; hits: number }> {
   const times: number[] = []
   let hits = 0
   for (const query of queries(bundles)) {
@@ -67,12 +79,7 @@ async function measureIndex(name: string, index: SearchIndex, files: number): Pr
     times.push(performance.now() - start)
     hits += found
   }
-  await index.clear()
-  await index.close()
-  times.sort((a, b) => a - b)
-  const at = (share: number) => (times[Math.min(times.length - 1, Math.floor(times.length * share))] as number).toFixed(1)
-  const rate = Math.round(files / (spent / 1000)).toLocaleString('en')
-  return `| ${name} | ${rate} | ${median(times).toFixed(1)} | ${at(0.95)} | ${at(1)} | ${hits.toLocaleString('en')} |`
+  return { times, hits }
 }
 
 const PLACES = ['projects', 'raw', 'archive', 'scans', 'photos', 'incoming', 'survey', 'results', 'backup', 'sequencing']

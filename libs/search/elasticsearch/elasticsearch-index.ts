@@ -23,6 +23,9 @@ import { fileCondition, inSet, type SetAnswers } from './search-body.js'
 const FIRST_HITS = 1_000
 const MOST_HITS = 10_000
 const IDS_AT_ONCE = 5_000
+/** Of the first window, and how many times as wide the next is. */
+const FIRST_BUNDLES = 64
+const WIDER = 16
 const NEWEST_FIRST: estypes.SortCombinations[] = [{ b: 'desc' }, { s: 'asc' }]
 
 export function openElasticsearchIndex(url: string): SearchIndex {
@@ -80,6 +83,39 @@ export function openElasticsearchIndex(url: string): SearchIndex {
       if (hits.length > 0) yield hits
       if (hits.length < size) return
       after = hits.at(-1)?.sort
+    }
+  }
+
+  async function newestBundle(signal: Signal): Promise<number> {
+    const request = { index: names.files, size: 0, aggs: { newest: { max: { field: 'b' } } }, filter_path: 'aggregations' }
+    const answer = await calls
+      .call(signal, (client, options) => client.search<unknown, { newest: { value: number | null } }>(request, options))
+      .catch((error: unknown) => {
+        throw missingAs(error)
+      })
+    return answer.aggregations?.newest.value ?? 0
+  }
+
+  /**
+   * Through the bundles in windows, the newest first: every segment of the index that has bundles of a window reads as many hits as the page
+   * has, and a frequent word has enough of them in the newest few.
+   */
+  async function* backwards(
+    condition: estypes.QueryDslQueryContainer,
+    newest: number,
+    signal: Signal,
+  ): AsyncGenerator<estypes.SearchHit[]> {
+    let width = FIRST_BUNDLES
+    for (let above = newest + 1; above > 0; ) {
+      const from = Math.max(0, above - width)
+      const within = { bool: { filter: [condition, { range: { b: { gte: from, lt: above } } }] } }
+      let found = 0
+      for await (const hits of keys(names.files, within, NEWEST_FIRST, signal, FIRST_HITS)) {
+        found += hits.length
+        yield hits
+      }
+      above = from
+      if (found < FIRST_HITS) width *= WIDER
     }
   }
 
@@ -150,8 +186,9 @@ export function openElasticsearchIndex(url: string): SearchIndex {
       signal?.throwIfAborted()
       await generations.check(signal)
       await refresh(signal)
-      const condition = fileCondition(query, await askSets(query, signal), setIds)
-      for await (const hits of keys(names.files, condition, NEWEST_FIRST, signal, FIRST_HITS)) yield hits.map(hitOf)
+      const [sets, newest] = await Promise.all([askSets(query, signal), newestBundle(signal)])
+      const condition = fileCondition(query, sets, setIds)
+      for await (const hits of backwards(condition, newest, signal)) yield hits.map(hitOf)
     },
 
     lacking: (numbers, { signal } = {}) =>
