@@ -1,4 +1,5 @@
-/** `firn status [set]`: sets and retrievals, and how they stand. */
+/** `firn status [id]`: sets and retrievals, and how they stand. */
+import { failedItems } from '#libs/archive/retrieve.js'
 import type { RetrievalRow, SetRow, WorkerRow } from '#libs/catalog/catalog.js'
 import { EXIT, type ExitCode, FirnError } from '#libs/errors/errors.js'
 import { jsonName, shown } from '#libs/os/raw.js'
@@ -6,23 +7,28 @@ import { type CommandContext, type CommandSpec, type CommonFlags, commonOptions 
 import { openRuntime } from '#libs/runtime/runtime.js'
 import { formatBytes, formatCount, formatTime, formatUsd, plural } from '#libs/runtime/terminal/sizes.js'
 
-/** The newest are shown; a set can be asked for by its id. */
+/** The newest are shown, and every retrieval that is open; whatever else by its id. */
 const SHOWN = 20
+/** Reasons of one retrieval among others; all of them by its id. */
+const REASONS_SHOWN = 5
 
 export const statusCommand: CommandSpec<CommonFlags> = {
   name: 'firn status',
   define: (command) =>
     commonOptions(command)
-      .description('Workers, sets and retrievals, newest first, and how they stand; of one set also its problems.')
-      .argument('[set]', 'the id of a set'),
+      .description(
+        'Workers, sets and retrievals, newest first, and how they stand; of one also its problems, and what could not be brought back.',
+      )
+      .argument('[id]', 'of a set or a retrieval'),
   run: async (context) => {
     await using runtime = openRuntime(context)
     const catalog = await runtime.catalog()
     const [id] = context.args
-    if (id !== undefined) return await statusOfSet(context, catalog, id)
-    const [sets, retrievals, totals, workers] = await Promise.all([
+    if (id !== undefined) return await statusOf(context, catalog, id)
+    const [sets, newest, open, totals, workers] = await Promise.all([
       catalog.sets({ limit: SHOWN }),
       catalog.retrievals({ limit: SHOWN }),
+      catalog.retrievals({ open: true }),
       catalog.totals(),
       catalog.workers(runtime.isGone),
     ])
@@ -32,17 +38,27 @@ export const statusCommand: CommandSpec<CommonFlags> = {
     )
     for (const worker of workers) await showWorker(context, worker)
     for (const set of sets) await showSet(context, set)
-    for (const retrieval of retrievals) await showRetrieval(context, retrieval)
+    const shownAlready = new Set(newest.map(({ id }) => id))
+    for (const retrieval of [...newest, ...open.filter(({ id }) => !shownAlready.has(id))])
+      await showRetrieval(context, catalog, retrieval, REASONS_SHOWN)
     return EXIT.done
   },
 }
 
 type StatusCatalog = Awaited<ReturnType<ReturnType<typeof openRuntime>['catalog']>>
 
-async function statusOfSet(context: CommandContext<CommonFlags>, catalog: StatusCatalog, id: string): Promise<ExitCode> {
+async function statusOf(context: CommandContext<CommonFlags>, catalog: StatusCatalog, id: string): Promise<ExitCode> {
   const { reporter } = context
-  const set = /^[0-9a-f-]{36}$/i.test(id) ? await catalog.set(id.toLowerCase()) : undefined
-  if (set === undefined) throw new FirnError('nothing-matched', `there is no set ${id}; firn status lists them`)
+  const isId = /^[0-9a-f-]{36}$/i.test(id)
+  const set = isId ? await catalog.set(id.toLowerCase()) : undefined
+  if (set === undefined) {
+    const retrieval = isId ? await catalog.retrieval(id.toLowerCase()) : undefined
+    if (retrieval === undefined) {
+      throw new FirnError('nothing-matched', `there is no set and no retrieval ${id}; firn status lists them`)
+    }
+    await showRetrieval(context, catalog, retrieval, Number.POSITIVE_INFINITY)
+    return EXIT.done
+  }
   await showSet(context, set)
   for await (const page of catalog.problems(set.id)) {
     for (const { path, kind, reason } of page) {
@@ -72,7 +88,7 @@ async function showSet({ reporter }: CommandContext<CommonFlags>, set: SetRow): 
   const { counts } = set
   const parts = [
     `${formatCount(counts.archived)} of ${plural(counts.found - counts.unchanged, 'file')} archived`,
-    `${plural(counts.bundlesStored, 'bundle')}, ${formatBytes(counts.bytes)}`,
+    `${plural(counts.bundlesStored, 'bundle')}, ${formatBytes(counts.bytes)}${percentOf(set)}`,
     ...(counts.unchanged > 0 ? [`${formatCount(counts.unchanged)} unchanged`] : []),
     ...(counts.skipped > 0 ? [`${formatCount(counts.skipped)} skipped`] : []),
     ...(counts.failed > 0 ? [`${formatCount(counts.failed)} failed`] : []),
@@ -83,9 +99,11 @@ async function showSet({ reporter }: CommandContext<CommonFlags>, set: SetRow): 
   await reporter.result(
     `set ${set.id}  ${set.state}  ${formatTime(set.startedAt)}  ${set.host}:${set.roots.map(shown).join(' ')}${words ? `  ${words}` : ''}\n    ${parts.join('; ')}`,
   )
+  if (set.reason !== undefined) await reporter.result(`    ${set.reason}`)
   await reporter.message('status', {
     set_id: set.id,
     state: set.state,
+    reason: set.reason,
     host: set.host,
     started_at: set.startedAt.toISOString(),
     finished_at: set.finishedAt?.toISOString(),
@@ -104,7 +122,21 @@ async function showSet({ reporter }: CommandContext<CommonFlags>, set: SetRow): 
   })
 }
 
-async function showRetrieval({ reporter }: CommandContext<CommonFlags>, retrieval: RetrievalRow): Promise<void> {
+/** Of a set that is under way; while it is crawled, of what was found so far. */
+function percentOf({ state, counts: { bytes, plannedBytes } }: SetRow): string {
+  if (isOver(state) || plannedBytes === 0) return ''
+  const share = `${Math.floor((100 * bytes) / plannedBytes)} % of ${formatBytes(plannedBytes)}`
+  return ` (${share}${state === 'crawling' ? ' found so far' : ''})`
+}
+
+const isOver = (state: SetRow['state']): boolean => state !== 'crawling' && state !== 'archiving'
+
+async function showRetrieval(
+  { reporter }: CommandContext<CommonFlags>,
+  catalog: StatusCatalog,
+  retrieval: RetrievalRow,
+  reasons: number,
+): Promise<void> {
   const items = Object.entries(retrieval.items).flatMap(([state, count]) => (count > 0 ? [`${count} ${state}`] : []))
   const expected =
     retrieval.expectedAt && retrieval.finishedAt === undefined ? `; expected ${formatTime(retrieval.expectedAt)}` : ''
@@ -129,4 +161,20 @@ async function showRetrieval({ reporter }: CommandContext<CommonFlags>, retrieva
     consent: retrieval.consent,
     thaw_spent_usd: retrieval.thawSpentUsd,
   })
+  if (retrieval.items.failed + retrieval.items.expired === 0) return
+  let told = 0
+  for await (const { item, reason } of failedItems(catalog, retrieval.id)) {
+    if (told++ >= reasons) {
+      await reporter.result(`    firn status ${retrieval.id} shows all reasons`)
+      break
+    }
+    await reporter.result(`    bundle ${item.bundle.id} ${item.state}: ${reason}`)
+    await reporter.message('problem', {
+      retrieval_id: retrieval.id,
+      bundle_id: item.bundle.id,
+      archive_id: item.bundle.archiveId,
+      kind: item.state,
+      reason,
+    })
+  }
 }

@@ -35,6 +35,7 @@ async function archive(context: Context): Promise<ExitCode> {
   const began = performance.now()
   const roots = rootsFrom(args, flags.recursive ?? false)
   const options = crawlOptionsFrom(flags, { filesPerBundle: config.filesPerBundle, bundleBytes: config.bundleBytes })
+  sayAges(reporter, flags)
   const description = (flags.description ?? '').trim()
   const tags = tagsFrom(flags.tags)
   if (flags.deleteAfterArchive && flags.detach) {
@@ -74,6 +75,15 @@ async function archive(context: Context): Promise<ExitCode> {
     reporter.note(`removed ${plural(removed, 'file')}`)
   }
   return summarise(context, ended, (performance.now() - began) / 1000)
+}
+
+/** Which time is looked at is easily forgotten. */
+function sayAges(reporter: Context['reporter'], { olderThan, newerThan, time }: ArchiveFlags): void {
+  const ages = [
+    ...(olderThan === undefined ? [] : [`older than ${olderThan} days`]),
+    ...(newerThan === undefined ? [] : [`newer than ${newerThan} days`]),
+  ]
+  if (ages.length > 0) reporter.note(`only files whose ${time} is ${ages.join(' and ')}`)
 }
 
 async function run(context: Context, runtime: Runtime, request: SetRequest): Promise<SetRow> {

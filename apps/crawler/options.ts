@@ -61,7 +61,10 @@ export function archiveOptions(command: Command): Command {
     .option('--one-file-system', 'do not enter other file systems')
     .option('--files-per-bundle <n>', 'files in a bundle at most (default: 1000)')
     .option('--bundle-size <size>', 'file bytes in a bundle at most, such as 500MB or 1GiB (default: 500MB)')
-    .option('--vault <url>', 'where bundles go: local:/directory[?thaw=<seconds>] (default: local:$FIRN_HOME/vault)')
+    .option(
+      '--vault <url>',
+      'where bundles go: local:/directory, s3://bucket/prefix?class=DEEP_ARCHIVE, glacier://vault (default: local:$FIRN_HOME/vault)',
+    )
     .option('--force', 'archive also what is archived already')
     .option('--workers <n>', 'bundles packed at a time by this command (default: the number of cores)')
     .option('--detach', 'return once everything is planned; workers elsewhere do the rest')

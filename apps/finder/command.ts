@@ -58,6 +58,8 @@ const fileMessage = (row: FileRow): Record<string, unknown> => ({
   type: row.type,
   size: row.size,
   mtime_ns: row.mtimeNs,
+  ctime_ns: row.ctimeNs,
+  atime_ns: row.atimeNs,
   sha256: row.sha256,
   set_id: row.setId,
   bundle_id: row.bundleId,

@@ -69,6 +69,7 @@ const quoteMessage = (retrieval: RetrievalRow, offer: Offer, maxUsd: number | un
     files: retrieval.files,
     archives: offer.archives,
     archives_cold: offer.cold,
+    archives_thawing: offer.thawing,
     bytes: offer.readBytes,
     bytes_thawed: offer.thawBytes,
     requests: offer.requests,
@@ -85,18 +86,19 @@ const quoteMessage = (retrieval: RetrievalRow, offer: Offer, maxUsd: number | un
 
 /** The offer as people read it: what is needed, each tier on a line with the chosen one marked, and whose prices these are. */
 export function offerLines(offer: Offer): string[] {
-  const thawed = offer.archives - offer.cold
+  const thawed = offer.archives - offer.cold - offer.thawing
   const needed = [
     `${plural(offer.archives, 'archive')}, of which ${formatBytes(offer.readBytes)} ${offer.cold > 0 ? 'will be read' : 'is read'}`,
     ...(offer.cold > 0 ? [`${formatCount(offer.cold)} to thaw, ${formatBytes(offer.thawBytes)}`] : []),
-    ...(thawed > 0 && offer.cold > 0 ? [`${formatCount(thawed)} readable or asked for already`] : []),
+    ...(offer.thawing > 0 ? [`${formatCount(offer.thawing)} asked for already, by another retrieval`] : []),
+    ...(thawed > 0 && offer.cold > 0 ? [`${formatCount(thawed)} readable`] : []),
     plural(offer.requests, 'request'),
   ]
   const chosen = offer.prices.get(offer.tier)
   const parts = (chosen?.parts ?? []).map(({ what, usd }) => `${what} ${formatUsd(usd)}`).join(', ')
   const table =
     offer.cold === 0
-      ? [`  about ${formatUsd(chosen?.usd ?? 0)}, at once`]
+      ? [`  about ${formatUsd(chosen?.usd ?? 0)}, ${offer.thawing > 0 ? 'when they are thawed' : 'at once'}`]
       : TIERS.flatMap((tier) => {
           const price = offer.prices.get(tier)
           const mark = tier === offer.tier ? '*' : ' '

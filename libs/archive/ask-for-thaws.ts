@@ -1,7 +1,7 @@
 /** Asks a vault for the thaws of cold items, each charged first to the retrieval that wants it. The caller holds their claims. */
 import type { ItemRow } from '#libs/catalog/catalog.js'
-import type { Thaw, ThawTier, Vault } from '#libs/vault/vault.js'
-import { isSameSpan, sentence, type ThawedRetrieval, type ThawParts, type Verdict } from './thaw-items.js'
+import type { Quote, Thaw, ThawTier, Vault } from '#libs/vault/vault.js'
+import { sentence, sharesThaw, type ThawedRetrieval, type ThawParts, type Verdict } from './thaw-items.js'
 
 /** Requests under way at once to one vault: Amazon takes a thousand a second, a store of one's own less. */
 const THAWS_AT_ONCE = 8
@@ -13,7 +13,7 @@ export interface AskOptions {
 
 /**
  * Says a verdict of every item, unless the vault fails: then it asks for nothing more, and throws what the vault said. The items of
- * one bundle that want the same bytes share what the first of them asks for.
+ * one bundle share what the first of them asks for, as far as the vault thaws it for all of them.
  */
 export async function askForThaws(
   parts: Pick<ThawParts, 'catalog'>,
@@ -23,7 +23,7 @@ export async function askForThaws(
   say: (item: ItemRow, verdict: Verdict) => void,
   { signal, isFinal }: AskOptions,
 ): Promise<void> {
-  const groups = sharing(cold)
+  const groups = sharing(vault, cold)
   let failure: { error: unknown } | undefined
   const worker = async () => {
     for (let group = groups.shift(); group !== undefined && failure === undefined; group = groups.shift()) {
@@ -55,11 +55,15 @@ export async function askForThaws(
   async function askFor(item: ItemRow): Promise<Extract<Thaw, { state: 'thawing' | 'ready' }> | undefined> {
     const { request } = retrievalOf(item)
     const { tier, days } = request as { tier: ThawTier; days: number }
-    const usd = priceOfThaw(vault, item, { tier, days })
+    const quote = quoteOfThaw(vault, item, { tier, days })
+    const usd = quote?.usd ?? 0
     if (usd > 0 && !(await parts.catalog.charge(item.id, usd))) return undefined
     try {
       const thaw = await vault.thaw(item.bundle.key as string, { tier, days, ...(item.span && { range: item.span }) }, { signal })
-      return thaw.state === 'ready' || thaw.state === 'thawing' ? thaw : { state: 'thawing' }
+      if (thaw.state === 'ready') return thaw
+      // S3 names no time: then the longest that its tier takes.
+      const readyAt = (thaw.state === 'thawing' ? thaw.readyAt : undefined) ?? hoursFromNow(quote?.hours[1])
+      return { state: 'thawing', ...(readyAt && { readyAt }) }
     } catch (error) {
       // A request whose answer was lost may have arrived: it stays charged, and asking again charges nothing.
       if (usd > 0 && !signal.aborted && isFinal(error)) await parts.catalog.uncharge(item.id)
@@ -68,19 +72,23 @@ export async function askForThaws(
   }
 }
 
+const HOUR_MS = 3_600_000
+
+const hoursFromNow = (hours: number | undefined): Date | undefined => (hours ? new Date(Date.now() + hours * HOUR_MS) : undefined)
+
 /** What one thaw costs, without the reading. */
-export function priceOfThaw(vault: Vault, { bundle, bytes, span }: ItemRow, how: { tier: ThawTier; days: number }): number {
+function quoteOfThaw(vault: Vault, { bundle, bytes, span }: ItemRow, how: { tier: ThawTier; days: number }): Quote | undefined {
   const whole = bundle.tarBytes ?? bytes
-  return vault.quote({ objects: 1, thawBytes: whole, rangeBytes: span?.length ?? whole, readBytes: 0, ...how })?.usd ?? 0
+  return vault.quote({ objects: 1, thawBytes: whole, rangeBytes: span?.length ?? whole, readBytes: 0, ...how })
 }
 
-/** Items of one bundle that want the same bytes. */
-function sharing(items: readonly ItemRow[]): ItemRow[][] {
+/** Items of one bundle that one thaw is enough for. */
+function sharing(vault: Vault, items: readonly ItemRow[]): ItemRow[][] {
   const byBundle = new Map<bigint, ItemRow[][]>()
   for (const item of items) {
     const groups = byBundle.get(item.bundle.number) ?? []
     byBundle.set(item.bundle.number, groups)
-    const group = groups.find(([first]) => isSameSpan(first, item))
+    const group = groups.find(([first]) => sharesThaw(vault, first, item))
     if (group) group.push(item)
     else groups.push([item])
   }

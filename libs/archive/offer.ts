@@ -29,6 +29,8 @@ export interface Offer {
   readonly archives: number
   /** Of those: cold, with nobody who thaws them. */
   readonly cold: number
+  /** Of those: asked for already, by another retrieval, and not ready yet. */
+  readonly thawing: number
   /** Of the cold ones, as they are thawed; and what is read of all of them. */
   readonly thawBytes: number
   readonly readBytes: number
@@ -74,6 +76,7 @@ export async function offerFor(
   return {
     archives: total(({ archives }) => archives),
     cold: total(({ cold }) => cold),
+    thawing: total(({ thawing }) => thawing),
     thawBytes: total(({ thawBytes }) => thawBytes),
     readBytes: total(({ readBytes }) => readBytes),
     requests: total(({ archives, cold }) => archives + cold),
@@ -110,12 +113,21 @@ interface VaultSum {
   readonly vault: Vault
   archives: number
   cold: number
+  thawing: number
   thawBytes: number
   rangeBytes: number
   readBytes: number
 }
 
-const emptySum = (vault: Vault): VaultSum => ({ vault, archives: 0, cold: 0, thawBytes: 0, rangeBytes: 0, readBytes: 0 })
+const emptySum = (vault: Vault): VaultSum => ({
+  vault,
+  archives: 0,
+  cold: 0,
+  thawing: 0,
+  thawBytes: 0,
+  rangeBytes: 0,
+  readBytes: 0,
+})
 
 async function addUp(sum: VaultSum, items: readonly ItemRow[], options: { signal?: AbortSignal }): Promise<void> {
   const ranges = new Map(items.flatMap(({ bundle, span }) => (span ? [[bundle.key as string, span] as const] : [])))
@@ -126,7 +138,9 @@ async function addUp(sum: VaultSum, items: readonly ItemRow[], options: { signal
   for (const { bundle, bytes, span } of items) {
     sum.archives++
     sum.readBytes += bytes
-    if (states.get(bundle.key as string)?.state !== 'cold') continue
+    const state = states.get(bundle.key as string)?.state
+    if (state === 'thawing') sum.thawing++
+    if (state !== 'cold') continue
     const whole = bundle.tarBytes ?? bytes
     sum.cold++
     sum.thawBytes += whole

@@ -3,7 +3,7 @@ import { isFile } from '#libs/bundle/entry.js'
 import type { PlaceResult, Placer } from '#libs/bundle/place.js'
 import type { Catalog, ItemRow, RetrievalRow } from '#libs/catalog/catalog.js'
 import { isFirnError } from '#libs/errors/errors.js'
-import type { Raw } from '#libs/os/raw.js'
+import { type Raw, shown } from '#libs/os/raw.js'
 import { keepLease } from './keep-lease.js'
 import { placeOf } from './layout.js'
 import { sentence } from './thaw-items.js'
@@ -29,6 +29,7 @@ export async function restoreItem(
     signal?: AbortSignal
     onResults?: (results: readonly PlaceResult[]) => void
     onItemFailed?: (item: ItemRow, reason: string) => void
+    onFilesFailed?: (item: ItemRow) => void
     onTrouble?: (vaultId: string, reason: string) => void
     tries?: Map<string, number>
   } = {},
@@ -40,6 +41,7 @@ export async function restoreItem(
   const { signal } = lease
   let filesRestored = 0
   let filesFailed = 0
+  let firstFailed: PlaceResult | undefined
   try {
     const { vaultId, key, tarBytes } = item.bundle
     const vault = await parts.vaults.open((await catalog.vaultUrl(vaultId)) ?? vaultId)
@@ -53,11 +55,15 @@ export async function restoreItem(
       })
       for await (const all of placing) {
         const results = all.filter(({ entry }) => !told.has(entry.at))
-        for (const { entry, outcome } of results) {
+        for (const result of results) {
+          const { entry, outcome } = result
           told.add(entry.at)
           if (!isFile(entry.type)) continue
-          if (outcome === 'failed') filesFailed++
-          else filesRestored++
+          if (outcome !== 'failed') filesRestored++
+          else {
+            filesFailed++
+            firstFailed ??= result
+          }
         }
         if (results.length > 0) options.onResults?.(results)
       }
@@ -88,7 +94,14 @@ export async function restoreItem(
     options.onItemFailed?.(item, reason)
     return true
   }
-  const reason = filesFailed > 0 ? `${filesFailed} of its files could not be restored` : undefined
-  await catalog.markItem(item.id, filesFailed > 0 ? 'failed' : 'done', { filesRestored, filesFailed, ...(reason && { reason }) })
+  const reason = firstFailed && reasonOf(firstFailed, filesFailed)
+  if (reason) options.onFilesFailed?.(item)
+  await catalog.markItem(item.id, reason ? 'failed' : 'done', { filesRestored, filesFailed, ...(reason && { reason }) })
   return true
+}
+
+/** For whoever asks later; each file was named to whoever was there (`onResults`). */
+function reasonOf({ entry, reason = 'it could not be restored' }: PlaceResult, failed: number): string {
+  const first = `${shown(entry.path)}: ${reason}`
+  return failed === 1 ? first : `${failed} of its files could not be restored, the first of them ${first}`
 }

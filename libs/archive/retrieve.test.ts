@@ -18,7 +18,7 @@ import { counted } from '#libs/vault/wrappers/counted.js'
 import { lookAt } from '../../test/tree.js'
 import { type FindRequest, findFiles, neededBundles } from './find.js'
 import { consentTo } from './offer.js'
-import { agree, openRetrieval } from './retrieve.js'
+import { agree, openRetrieval, retrieve } from './retrieve.js'
 import { all, openStory, REQUEST, type ScratchStory, smallFiles } from './scratch-story.js'
 import { watchRetrievals } from './watch-retrievals.js'
 
@@ -120,6 +120,20 @@ describe('a retrieval', () => {
     expect(files).toEqual([hurt])
     flip(damaged.tar, damaged.row?.offset as number)
     await at.catalog.markChecked(missing.row?.bundleId as string, 'missing')
+  })
+
+  test('says in the end what another process gave up of it', async () => {
+    const root = at.tree('given-up', smallFiles(20, 500))
+    await at.archive(at.request([root], { filesPerBundle: 10 }))
+    const target = rawFromText(at.path('given-up-back'))
+    const opened = await openRetrieval(at.parts, { ...REQUEST, selection: below(root), target })
+    const { id } = await agree(at.parts, opened?.id as string, consentTo(undefined))
+    const [item] = await all(at.catalog.items(id))
+    await at.catalog.markItem(item?.id as string, 'failed', { reason: 'the vault said no', filesFailed: 10 })
+    const reasons: string[] = []
+    const ended = await retrieve(at.parts, id, { target, checkSeconds: 1, onItemFailed: (_, reason) => reasons.push(reason) })
+    expect(ended).toMatchObject({ state: 'failed', filesRestored: 10, filesFailed: 10 })
+    expect(reasons).toEqual(['the vault said no'])
   })
 
   test('of a bundle that lost its end restores the files before it', async () => {

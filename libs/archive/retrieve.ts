@@ -125,6 +125,8 @@ function requestToJson(request: RetrieveRequest): Record<string, unknown> {
 export interface RetrieveEvents {
   readonly onResults?: (results: readonly PlaceResult[]) => void
   readonly onItemFailed?: (item: ItemRow, reason: string) => void
+  /** Some files of an item that was read: each was among the results. */
+  readonly onFilesFailed?: (item: ItemRow) => void
   /** A vault that does not answer now: it is tried again. */
   readonly onTrouble?: (vaultId: string, reason: string) => void
   /** Nothing can be read at the moment: how many bundles thaw, and when the next one is expected. */
@@ -152,23 +154,50 @@ export async function retrieve(parts: RetrieveParts, id: string, options: Retrie
   const { overwrite, setuid } = retrieval.request as { overwrite: boolean; setuid: boolean }
   const placer = await openPlacer({ target: options.target, retrievalId: id, overwrite, setuid })
   const tries = new Map<string, number>()
+  const told = new Set<string>()
+  const own: RetrieveOptions = {
+    ...options,
+    onItemFailed: (item, reason) => {
+      told.add(item.id)
+      options.onItemFailed?.(item, reason)
+    },
+    onFilesFailed: ({ id: itemId }) => told.add(itemId),
+  }
   try {
     for (let first = true; ; first = false) {
       // A retriever that watches spares the vault a second look; without one the command looks for itself.
+      const lookedAt = Date.now()
       const watched = await catalog.isOnDuty(RETRIEVER, parts.isGone)
       const round =
         watched && !first && !(await hasReady(catalog, id))
           ? undefined
-          : await retrieveReady(parts, retrieval, placer, { ...options, watched, tries })
+          : await retrieveReady(parts, retrieval, placer, { ...own, watched, tries })
       if (round?.open === 0) break
       if (round) options.onWaiting?.(round.open, round.nextAt)
-      await sleep(watched ? POLL_MS : untilNextLook(round?.nextAt, options.checkSeconds), undefined, signal ? { signal } : {})
+      await sleep(
+        watched ? POLL_MS : untilNextLook(round?.nextAt, lookedAt, options.checkSeconds * 1000),
+        undefined,
+        signal ? { signal } : {},
+      )
     }
     await placer.finish((paths) => directoriesAt(catalog, retrieval, paths), signal ? { signal } : {})
   } finally {
     await placer.close()
   }
+  for await (const { item, reason } of failedItems(catalog, id)) if (!told.has(item.id)) options.onItemFailed?.(item, reason)
   return catalog.finishRetrieval(id)
+}
+
+/** What could not be brought back, and why: found out by this process, by an earlier one, or by the retriever. */
+export async function* failedItems(
+  catalog: Pick<Catalog, 'items'>,
+  retrievalId: string,
+): AsyncGenerator<{ readonly item: ItemRow; readonly reason: string }> {
+  for await (const page of catalog.items(retrievalId)) {
+    for (const item of page) {
+      if (item.state === 'failed' || item.state === 'expired') yield { item, reason: item.reason ?? item.state }
+    }
+  }
 }
 
 /** Whether there is something to do: one cheap question, however many items wait. */
@@ -218,11 +247,13 @@ const asTheRetrieverSays = (item: ItemRow) => ({
   ...(item.readyAt && { readyAt: item.readyAt }),
 })
 
-/** A vault that names no time is looked at every `checkSeconds`; one that does, a moment after it. */
-function untilNextLook(nextAt: Date | undefined, checkSeconds: number): number {
-  const longest = checkSeconds * 1000
-  if (nextAt === undefined) return longest
-  return Math.min(longest, Math.max(nextAt.getTime() - Date.now() + 50, 50))
+/**
+ * Milliseconds: the longest, or until a moment after something is expected. What had been expected before the look, and was not there,
+ * says nothing of when it will be.
+ */
+export function untilNextLook(nextAt: Date | undefined, lookedAt: number, longestMs: number): number {
+  if (nextAt === undefined || nextAt.getTime() <= lookedAt) return longestMs
+  return Math.min(longestMs, Math.max(nextAt.getTime() - Date.now(), 0) + 50)
 }
 
 async function mustFind(catalog: Pick<Catalog, 'retrieval'>, id: string): Promise<RetrievalRow> {

@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Catalog } from '#libs/catalog/catalog.js'
 import type { JobQueue } from '#libs/queue/queue.js'
 import { keepLease } from './keep-lease.js'
+import { untilNextLook } from './retrieve.js'
 import { RETRIEVER } from './retriever-duty.js'
 import { sentence } from './thaw-items.js'
 import { type FetchOptions, fetchDetached, lookAtThaws, type WatchParts } from './watch-retrievals.js'
@@ -60,6 +61,7 @@ async function doDuty(parts: RetrieverParts, options: RetrieverOptions): Promise
     while (!signal.aborted) {
       let nextAt: Date | undefined
       let failed = false
+      const lookedAt = Date.now()
       try {
         await schedule()
         ;({ nextAt } = await lookAtThaws(parts, own))
@@ -72,7 +74,7 @@ async function doDuty(parts: RetrieverParts, options: RetrieverOptions): Promise
       await pause(PAUSE_MS, signal)
       // By its own clock a little later than the queue's.
       const latest = failed ? TROUBLE_MS : checkMs * 1.1
-      await lookBell.rung(nextAt ? Math.min(latest, Math.max(0, nextAt.getTime() - Date.now() + 50)) : latest)
+      await lookBell.rung(untilNextLook(nextAt, lookedAt, latest))
     }
   } finally {
     await fetching

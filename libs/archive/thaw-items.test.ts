@@ -9,7 +9,7 @@ import { quoteFor } from '#libs/vault/prices/quote.js'
 import type { Thaw, ThawRequest, Vault } from '#libs/vault/vault.js'
 import { counted } from '#libs/vault/wrappers/counted.js'
 import { consentTo, offerFor } from './offer.js'
-import { agree, openRetrieval, type RetrieveRequest, retrieve } from './retrieve.js'
+import { agree, openRetrieval, type RetrieveRequest, retrieve, untilNextLook } from './retrieve.js'
 import { all, openStory, REQUEST, type ScratchStory, smallFiles } from './scratch-story.js'
 import { thawItems } from './thaw-items.js'
 import { lookAtThaws, watchRetrievals } from './watch-retrievals.js'
@@ -105,7 +105,7 @@ describe('an offer', () => {
     await look()
     expect(thaws).toHaveLength(4)
     const offer = await offerFor(at.parts, await open())
-    expect(offer).toMatchObject({ archives: 4, cold: 0, thawBytes: 0 })
+    expect(offer).toMatchObject({ archives: 4, cold: 0, thawing: 4, thawBytes: 0 })
     expect(offer?.prices.get('standard')?.thawUsd).toBe(0)
     expect([...(offer?.prices.values() ?? [])].map(({ hours }) => hours)).toContainEqual([0, 0])
   })
@@ -144,6 +144,40 @@ describe('a thaw', () => {
     const whole = consentTo(await offerFor(at.parts, await open())).thawLimitUsd
     expect(whole).toBe(0)
     expect(spent.filter((usd) => usd > 0).length).toBeGreaterThan(0)
+  })
+
+  test('of a whole object is shared by who wants other files of it, by another tier', async () => {
+    const below = (name: string) => ({ selection: { paths: [rawFromText(join(root, name))] } })
+    const wanting = [await openAgreed({ ...below('d0/file-7.txt'), tier: 'bulk' }), await openAgreed(below('d0/file-8.txt'))]
+    await look()
+    expect(thaws).toHaveLength(1)
+    const rows = await Promise.all(wanting.map(({ id }) => at.catalog.retrieval(id)))
+    expect(rows.filter((row) => (row?.thawSpentUsd ?? 0) > 0)).toHaveLength(1)
+    for (const retrieval of wanting) expect(await statesOf(retrieval)).toEqual(['thawing'])
+  })
+
+  test('of ranges is asked for once for each', async () => {
+    at.wrap((vault) => ({ ...priced(vault), thawsRanges: true }))
+    const below = (name: string) => ({ selection: { paths: [rawFromText(join(root, name))] } })
+    await openAgreed(below('d0/file-7.txt'))
+    await openAgreed(below('d0/file-8.txt'))
+    await look()
+    expect(thaws).toHaveLength(2)
+  })
+
+  test('whose vault names no time is expected when its tier is over at the latest, and is looked at as often as ever', async () => {
+    instead.thaw = async () => ({ state: 'thawing' })
+    const before = Date.now()
+    const retrieval = await openAgreed({ tier: 'bulk' })
+    const { nextAt } = await look()
+    const [least, most] = (await offerFor(at.parts, await open()))?.prices.get('bulk')?.hours ?? []
+    expect(most).toBe(48)
+    expect(least).toBeLessThan(48)
+    const expectedAt = (await at.catalog.retrieval(retrieval.id))?.expectedAt?.getTime() ?? 0
+    expect(expectedAt).toBeGreaterThanOrEqual(before + 48 * 3_600_000)
+    expect(untilNextLook(nextAt, before, 600_000)).toBe(600_000)
+    expect(untilNextLook(new Date(before - 1), before, 600_000)).toBe(600_000) // late
+    expect(untilNextLook(new Date(before + 1), before, 600_000)).toBeLessThan(100) // passed since the look
   })
 
   test('names the bytes that are needed, and no more', async () => {

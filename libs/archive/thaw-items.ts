@@ -7,7 +7,7 @@
  */
 import type { Catalog, ItemChange, ItemRow, RetrievalRow, RetrievalState } from '#libs/catalog/catalog.js'
 import { FirnError, isFirnError } from '#libs/errors/errors.js'
-import type { ByteRange, Thaw } from '#libs/vault/vault.js'
+import type { ByteRange, Thaw, Vault } from '#libs/vault/vault.js'
 import { askForThaws } from './ask-for-thaws.js'
 import { keepLease } from './keep-lease.js'
 import type { Vaults } from './vaults.js'
@@ -118,7 +118,7 @@ async function judge(
   }, options.signal)
   const call = { signal: kept.signal }
   try {
-    for (const layer of layersOf(needy)) {
+    for (const layer of layersOf(vault, needy)) {
       const states = await vault.thawStates([...layer.keys()], { ...call, ranges: rangesOf(layer) })
       for (const [key, same] of layer) {
         for (const item of same) {
@@ -182,11 +182,11 @@ function isFinal(error: unknown, { patient = false }: ThawOptions): boolean {
 }
 
 /** What is asked of the vault at once: of each key one range. Items that want other ranges of a key are asked about again. */
-function layersOf(items: readonly ItemRow[]): Map<string, ItemRow[]>[] {
+function layersOf(vault: Vault, items: readonly ItemRow[]): Map<string, ItemRow[]>[] {
   const layers: Map<string, ItemRow[]>[] = []
   for (const item of items) {
     const key = item.bundle.key as string
-    const layer = layers.find((one) => one.get(key) === undefined || isSameSpan(one.get(key)?.[0], item))
+    const layer = layers.find((one) => one.get(key) === undefined || sharesThaw(vault, one.get(key)?.[0], item))
     const same = layer?.get(key)
     if (same) same.push(item)
     else if (layer) layer.set(key, [item])
@@ -195,8 +195,9 @@ function layersOf(items: readonly ItemRow[]): Map<string, ItemRow[]>[] {
   return layers
 }
 
-export const isSameSpan = (a: ItemRow | undefined, b: ItemRow): boolean =>
-  a?.span?.offset === b.span?.offset && a?.span?.length === b.span?.length
+/** Whether one thaw of their bundle is enough for both. */
+export const sharesThaw = (vault: Vault, a: ItemRow | undefined, b: ItemRow): boolean =>
+  !vault.thawsRanges || (a?.span?.offset === b.span?.offset && a?.span?.length === b.span?.length)
 
 function rangesOf(layer: ReadonlyMap<string, readonly ItemRow[]>): Map<string, ByteRange> {
   return new Map([...layer].flatMap(([key, [item]]) => (item?.span ? [[key, item.span] as const] : [])))

@@ -3,7 +3,7 @@
  * for and watched, and who waits for a bundle sees in the catalog that it is ready. What was asked for with `--detach` is fetched and
  * placed here. One retrieval's trouble never stops the others.
  */
-import { openPlacer } from '#libs/bundle/place.js'
+import { openPlacer, type PlaceResult } from '#libs/bundle/place.js'
 import type { Catalog, ItemRow, RetrievalRow } from '#libs/catalog/catalog.js'
 import { joinRaw, type Raw } from '#libs/os/raw.js'
 import { directoriesAt } from './layout.js'
@@ -59,6 +59,7 @@ export interface FetchOptions extends LookOptions {
   readonly restoreDir: Raw
   /** How often each item was read in vain, by its id; kept from one time to the next. */
   readonly tries?: Map<string, number>
+  readonly onResults?: (results: readonly PlaceResult[]) => void
   readonly onDone?: (retrieval: RetrievalRow) => void
 }
 

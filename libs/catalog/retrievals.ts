@@ -213,7 +213,7 @@ async function createRetrieval(
          FROM needed GROUP BY holder
        ) k ON k.holder = t.holder
        JOIN bundle b ON b.number = t.holder
-       ORDER BY b.vault, b.number`,
+       ORDER BY b.vault, b.key COLLATE "C", b.number`,
       [id],
     )
     // A retrieval of nothing is over at once.
@@ -276,7 +276,7 @@ async function readRetrieval(prisma: PrismaClient, id: string): Promise<Retrieva
   }
 }
 
-/** By number, which was given by vault and bundle. */
+/** By number, which was given by vault and key: what a page of them asks of a vault lies together in its listings. */
 async function* itemPages(prisma: PrismaDoor, where: Prisma.ItemWhereInput): AsyncGenerator<readonly ItemRow[]> {
   for (let after = -1n; ; ) {
     const records = await prisma((client) =>

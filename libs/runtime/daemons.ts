@@ -3,8 +3,9 @@ import { keepReconciling, reconcile } from '#libs/archive/reconcile.js'
 import { runRetriever as keepRetrieving } from '#libs/archive/retriever.js'
 import { watchRetrievals } from '#libs/archive/watch-retrievals.js'
 import { startWorkers } from '#libs/archive/work.js'
+import type { PlaceResult } from '#libs/bundle/place.js'
 import type { BundleRow, Catalog, ItemRow, RetrievalRow } from '#libs/catalog/catalog.js'
-import { rawFromText } from '#libs/os/raw.js'
+import { jsonName, rawFromText } from '#libs/os/raw.js'
 import { jobId } from '#libs/queue/jobs.js'
 import type { CommandContext } from './command.js'
 import type { Metrics } from './health/metrics.js'
@@ -97,6 +98,10 @@ export async function runRetriever(
     onItemFailed: (item: ItemRow, reason: string) => {
       metrics?.itemFailed()
       log.warn({ retrieval: item.retrievalId, bundle: item.bundle.id, reason }, 'item failed')
+    },
+    onResults: (results: readonly PlaceResult[]) => {
+      for (const { entry, outcome, reason } of results)
+        if (outcome === 'failed') log.warn({ ...jsonName('path', entry.path), reason }, 'file not restored')
     },
     onTrouble: (of: string, reason: string) => log.warn({ of, reason }, 'trouble; it is tried again'),
     onDuty: (mine: boolean) => log.info({}, mine ? 'on duty' : 'another retriever is on duty; standing by'),

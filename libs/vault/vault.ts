@@ -19,6 +19,9 @@ export interface Vault {
    */
   readonly readsBack?: boolean
 
+  /** It thaws the range that is asked for. Where this is left out, a thaw is of the whole object, whoever wants which part of it. */
+  readonly thawsRanges?: boolean
+
   /** The largest object that it can take; whatever there is room for where it is left out. */
   readonly maxObjectBytes?: number
 

@@ -152,6 +152,7 @@ export function openGlacierVault(options: GlacierVaultOptions): Vault {
 
   return {
     id,
+    thawsRanges: true,
     maxObjectBytes: LARGEST_ARCHIVE,
 
     async prepare({ signal } = {}) {

@@ -19,6 +19,8 @@ export async function askForThaw(door: S3Door, key: string, request: ThawRequest
   const head = await headOf(door, key, options)
   if (head === undefined) throw new FirnError('vault-missing', `The vault ${place.id} has no object ${key}.`)
   if (!isCold(head)) return { state: 'ready' }
+  // Asked for already: to ask again, by a faster tier, would be paid too.
+  if (thawOfHead(head).state === 'thawing') return { state: 'thawing' }
   if (request.tier === 'expedited' && head.StorageClass === 'DEEP_ARCHIVE') {
     throw new FirnError('usage', 'DEEP_ARCHIVE offers no expedited thaw: choose --tier standard or bulk.')
   }

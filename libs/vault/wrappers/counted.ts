@@ -1,7 +1,8 @@
 /** A vault that says what it was asked: how the tests and `bench` know that one file costs one small read, and no manifest two requests. */
 import type { Upload, Vault } from '../vault.js'
+import { traitsOf, type VaultTraits } from './traits.js'
 
-export type VaultOperation = Exclude<keyof Vault, 'id' | 'readsBack' | 'maxObjectBytes' | 'quote' | 'close'> | keyof Upload
+export type VaultOperation = Exclude<keyof Vault, keyof VaultTraits | 'quote' | 'close'> | keyof Upload
 
 export interface VaultCount {
   readonly operation: VaultOperation
@@ -16,9 +17,7 @@ export function counted(vault: Vault, onCount: (count: VaultCount) => void): Vau
   const begin = (operation: VaultOperation, bytesWritten = 0) => onCount({ operation, begins: true, bytesRead: 0, bytesWritten })
 
   return {
-    id: vault.id,
-    ...(vault.readsBack && { readsBack: true }),
-    ...(vault.maxObjectBytes !== undefined && { maxObjectBytes: vault.maxObjectBytes }),
+    ...traitsOf(vault),
     prepare(options) {
       begin('prepare')
       return vault.prepare(options)

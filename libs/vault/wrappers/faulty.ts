@@ -1,6 +1,7 @@
 /** A vault that fails when told to: the partner of tests that show what happens then. */
 import type { Upload, Vault } from '../vault.js'
 import type { VaultOperation } from './counted.js'
+import { traitsOf } from './traits.js'
 
 export interface Fault {
   /** Which operation fails; any where it is left out. */
@@ -50,9 +51,7 @@ export function faulty(vault: Vault, script: readonly Fault[]): Vault {
   })
 
   return {
-    id: vault.id,
-    ...(vault.readsBack && { readsBack: true }),
-    ...(vault.maxObjectBytes !== undefined && { maxObjectBytes: vault.maxObjectBytes }),
+    ...traitsOf(vault),
     prepare: (options) => step('prepare', () => vault.prepare(options)),
     upload: (key, options) => step('upload', async () => faultyUpload(await vault.upload(key, options))),
     put: (key, bytes, options) => step('put', () => vault.put(key, bytes, options)),

@@ -5,6 +5,7 @@
 import { FirnError, isFirnError } from '#libs/errors/errors.js'
 import { backOff, pause } from '../pause.js'
 import type { CallOptions, Vault } from '../vault.js'
+import { traitsOf } from './traits.js'
 
 export interface RetryOptions {
   /** Tries in all. Default 5. */
@@ -32,9 +33,7 @@ export function retrying(vault: Vault, { tries = 5, delayMs = 200 }: RetryOption
   }
 
   return {
-    id: vault.id,
-    ...(vault.readsBack && { readsBack: true }),
-    ...(vault.maxObjectBytes !== undefined && { maxObjectBytes: vault.maxObjectBytes }),
+    ...traitsOf(vault),
     prepare: (options) => again(() => vault.prepare(options), options),
     upload: (key, options) => vault.upload(key, options),
     put: (key, bytes, options) => vault.put(key, bytes, options),
