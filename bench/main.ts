@@ -1,5 +1,5 @@
 /**
- * `npm run bench -- [--trees S,L] [--rounds 5] [--dir DIR]`: Firn against what a person would type instead. Whole processes, page cache
+ * `npm run bench -- [--trees S,L] [--rounds 5] [--only firn] [--dir DIR]` (or `--search <files>`, `--remote`, `--one-file`): Firn against what a person would type instead. Whole processes, page cache
  * warm, the contenders taking turns in one run; the table shows medians, and ratios to the first contender of each job.
  */
 import { spawnSync } from 'node:child_process'
@@ -8,23 +8,30 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { type Measured, measure, median } from './measure.js'
+import { benchOneFile } from './one-file.js'
 import { benchRemote } from './remote.js'
 import { benchSearch } from './search.js'
-import { TREES, treeIn } from './trees.js'
+import { treeIn, treeNamed } from './trees.js'
 
 const { values } = parseArgs({
   options: {
     trees: { type: 'string', default: 'S,L' },
     rounds: { type: 'string', default: '5' },
     dir: { type: 'string', default: join(tmpdir(), 'firn-bench') },
+    only: { type: 'string', default: '' },
     search: { type: 'string' },
     remote: { type: 'boolean', default: false },
+    'one-file': { type: 'boolean', default: false },
   },
 })
 const root = values.dir
 const rounds = Number(values.rounds)
 if (values.search !== undefined) {
   await benchSearch(Number(values.search))
+  process.exit()
+}
+if (values['one-file']) {
+  await benchOneFile(treeIn(root, treeNamed('B')))
   process.exit()
 }
 if (values.remote) {
@@ -44,7 +51,7 @@ interface Contender {
   readonly tool?: string
 }
 
-const archive = `node ${project}dist/apps/crawler/main.js --quiet --force -r`
+const archive = `node ${project}dist/apps/crawler/main.js -r`
 
 function contenders(tree: string, directory: string): Contender[] {
   const peers: Contender[] = [
@@ -71,11 +78,12 @@ function contenders(tree: string, directory: string): Contender[] {
       : { name: 'tar cf - | sha256sum', command: `tar cf - -C / ${directory.slice(1)} | sha256sum` }
   const own: Contender = { name: 'firn archive-files', command: `${archive} ${directory}`, env: firn }
   const isThere = ({ tool }: Contender) => tool === undefined || spawnSync(tool, ['--version']).error === undefined
-  return [baseline, own, ...peers].filter(isThere)
+  const isWanted = ({ name }: Contender) => name.includes(values.only)
+  return [baseline, own, ...peers].filter((one) => isWanted(one) && isThere(one))
 }
 
 mkdirSync(root, { recursive: true })
-for (const tree of TREES.filter(({ name }) => values.trees.split(',').includes(name))) {
+for (const tree of values.trees.split(',').map(treeNamed)) {
   const directory = treeIn(root, tree)
   const results = new Map<string, Measured[]>()
   await measure(`tar cf - ${directory} | cat >/dev/null`) // warms the page cache

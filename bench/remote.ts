@@ -17,7 +17,7 @@ import { postgres } from '../test/services/postgres.js'
 import { redis } from '../test/services/redis.js'
 import { startServers } from '../test/services/start.js'
 import { median } from './measure.js'
-import { TREES, treeIn } from './trees.js'
+import { treeIn, treeNamed } from './trees.js'
 
 const LATENCY_MS = 100
 const LINE_BYTES_PER_SECOND = 40e6
@@ -34,11 +34,7 @@ export async function benchRemote(root: string, rounds: number): Promise<void> {
   }
 }
 
-function directoryOf(root: string, name: string): string {
-  const tree = TREES.find((one) => one.name === name)
-  if (!tree) throw new Error(`no tree ${name}`)
-  return treeIn(root, tree)
-}
+const directoryOf = (root: string, name: string): string => treeIn(root, treeNamed(name))
 
 /** A whole process on an existing FIRN_HOME, 20 bundles of 100 MB. */
 async function benchLine(tree: string, rounds: number): Promise<void> {

@@ -16,8 +16,16 @@ export const TREES: readonly Tree[] = [
   { name: 'W', what: '12,000 files of 25 KB mean', files: 12_000, make: small(12_000, 240, 25_000) },
   { name: 'L', what: 'three files of 1 GiB', files: 3, make: large(3, 2 ** 30) },
   { name: 'H', what: '1,000,000 files of 1 KB mean', files: 1_000_000, make: small(1_000_000, 38_000, 1_000) },
+  { name: 'N', what: '100,000 files of 1 KB mean', files: 100_000, make: small(100_000, 3_800, 1_000) },
+  { name: 'B', what: '2,500 files of 200 KB mean', files: 2_500, make: small(2_500, 100, 200_000) },
   { name: 'D', what: '100,000 files of 1 KB mean in one directory', files: 100_000, make: small(100_000, 1, 1_000) },
 ]
+
+export function treeNamed(name: string): Tree {
+  const tree = TREES.find((one) => one.name === name)
+  if (!tree) throw new Error(`there is no tree ${name}: ${TREES.map((one) => one.name).join(', ')}`)
+  return tree
+}
 
 /** The directory of a tree below `root`, made now if it is not there yet. */
 export function treeIn(root: string, tree: Tree): string {
