@@ -87,7 +87,7 @@ async function adoptOne(
       return 'adopted'
     } catch (error) {
       options.signal?.throwIfAborted()
-      if (!(error instanceof FirnError) || error.code === 'database') throw error
+      if (!(error instanceof FirnError) || error.code === 'database' || error.code === 'try-again') throw error
       options.onTrouble?.(key, error.message)
     }
   }

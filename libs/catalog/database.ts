@@ -155,6 +155,9 @@ const sqlStateOf = (error: unknown): string | undefined => {
 
 const isVictim = (error: unknown) => [DEADLOCK, SERIALIZATION].includes(sqlStateOf(error) ?? '')
 
+/** too_many_connections, cannot_connect_now: a database that starts, stops, or has no connection left for the moment. */
+const BUSY = new Set(['53300', '57P03'])
+
 /** Foreign errors are translated here, once. Errors that are no database's (a consumer's, a bug's) pass as they are. */
 export function asFirnError(error: unknown): unknown {
   if (error instanceof FirnError || !isNativeError(error)) return error
@@ -165,11 +168,17 @@ export function asFirnError(error: unknown): unknown {
         cause: error,
       })
     }
-    return new FirnError(code, `The database refused: ${error.message}.`, { cause: error })
+    return new FirnError(BUSY.has(error.code ?? '') ? 'try-again' : code, `The database refused: ${error.message}.`, {
+      cause: error,
+    })
   }
   const { code: errno } = error as NodeJS.ErrnoException
-  if (errno !== undefined || /connection|timeout|Client was closed|pool/i.test(error.message)) {
-    return new FirnError(code, `The database cannot be reached: ${error.message || errno}.`, { cause: error })
+  if (errno !== undefined) {
+    const sentence = `The database cannot be reached: ${error.message || errno}. Try again later.`
+    return new FirnError('try-again', sentence, { cause: error })
+  }
+  if (/connection|timeout|Client was closed|pool/i.test(error.message)) {
+    return new FirnError(code, `The database cannot be reached: ${error.message}.`, { cause: error })
   }
   return error
 }

@@ -118,7 +118,7 @@ describe('migrate', () => {
       message: expect.stringContaining('firn migrate'),
     })
     await expect(openCatalog({ url: 'postgresql://nobody@localhost/x?host=%2Fnonexistent' })).rejects.toMatchObject({
-      code: 'database',
+      code: 'try-again',
     })
   })
 })
