@@ -1,8 +1,9 @@
 /** Firn as its users run it: whole processes on a FIRN_HOME of their own. */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 
 export type CommandName = 'archive-files' | 'find-and-retrieve' | 'firn'
@@ -13,6 +14,9 @@ const MAIN: Record<CommandName, string> = {
   firn: 'apps/firn.js',
 }
 
+/** The compiled file that a command begins with. */
+export const mainOf = (name: CommandName): string => fileURLToPath(new URL(`../${MAIN[name]}`, import.meta.url))
+
 export interface Ran {
   readonly code: number | null
   readonly stdout: string
@@ -22,24 +26,37 @@ export interface Ran {
   readonly summary: Record<string, unknown>
 }
 
+/** A command that runs; the caller ends it. */
+export type Running = ChildProcess & {
+  readonly ended: Promise<Ran>
+  /** What it wrote on stderr so far. */
+  said(): string
+}
+
+/** Who runs the commands, where that is not the user of the tests. */
+export interface User {
+  readonly uid: number
+  readonly gid: number
+}
+
 export interface Home {
   readonly directory: string
   readonly home: string
   readonly env: NodeJS.ProcessEnv
   /** Runs a command to its end. */
   run(name: CommandName, args: readonly string[], env?: NodeJS.ProcessEnv): Promise<Ran>
-  /** Starts one; the caller ends it. */
-  start(name: CommandName, args: readonly string[], env?: NodeJS.ProcessEnv): ChildProcess & { readonly ended: Promise<Ran> }
+  start(name: CommandName, args: readonly string[], env?: NodeJS.ProcessEnv): Running
   /** A path below the scratch directory. */
   path(...parts: string[]): string
   dispose(): void
 }
 
 /** A scratch directory with a FIRN_HOME in it; nothing of the caller's own configuration reaches the commands. */
-export function openHome(more: NodeJS.ProcessEnv = {}): Home {
+export function openHome(more: NodeJS.ProcessEnv = {}, user?: User): Home {
   // Short: the database's socket lies below it.
   const directory = mkdtempSync(join(tmpdir(), 'firn-'))
   chmodSync(directory, 0o711) // as root the database has a user of its own, who must get to it
+  if (user) chownSync(directory, user.uid, user.gid)
   const home = join(directory, 'home')
   const { PATH, TMPDIR, NODE_EXTRA_CA_CERTS } = process.env
   const env = {
@@ -53,11 +70,11 @@ export function openHome(more: NodeJS.ProcessEnv = {}): Home {
   }
   mkdirSync(join(directory, 'tree'))
   const start = (name: CommandName, args: readonly string[], extra: NodeJS.ProcessEnv = {}) => {
-    const main = fileURLToPath(new URL(`../${MAIN[name]}`, import.meta.url))
-    const child = spawn(process.execPath, [main, ...args], {
+    const child = spawn(process.execPath, [mainOf(name), ...args], {
       env: { ...env, ...extra },
       cwd: directory,
       stdio: ['ignore', 'pipe', 'pipe'],
+      ...user,
     })
     let stdout = ''
     let stderr = ''
@@ -75,7 +92,7 @@ export function openHome(more: NodeJS.ProcessEnv = {}): Home {
         resolve({ code: signal ? -1 : code, stdout, stderr, messages, summary })
       })
     })
-    return Object.assign(child, { ended })
+    return Object.assign(child, { ended, said: () => stderr })
   }
   return {
     directory,
@@ -90,4 +107,38 @@ export function openHome(more: NodeJS.ProcessEnv = {}): Home {
 
 function parse(stdout: string): Record<string, unknown>[] {
   return stdout.split('\n').flatMap((line) => (line.trim() === '' ? [] : [JSON.parse(line) as Record<string, unknown>]))
+}
+
+/** The files that `-l --json` listed. */
+export const filesOf = ({ messages }: Ran): Record<string, unknown>[] =>
+  messages.filter((message) => message['message_type'] === 'file')
+
+/** What `firn status` says of sets and of retrievals. */
+export async function statusOf(at: Home) {
+  const { messages } = await at.run('firn', ['status', '--json'])
+  const about = (id: string) => messages.filter((message) => message[id] !== undefined)
+  return { sets: about('set_id'), retrievals: about('retrieval_id') }
+}
+
+/** The first line on stderr that has this text, now or when it comes. */
+export async function says(process: Running, text: string): Promise<string> {
+  let ended = false
+  void process.ended.then(() => {
+    ended = true
+  })
+  for (;;) {
+    const line = process
+      .said()
+      .split('\n')
+      .find((one) => one.includes(text))
+    if (line !== undefined) return line
+    if (ended) throw new Error(`ended before it said ${text}: ${process.said()}`)
+    await sleep(10)
+  }
+}
+
+export async function until(holds: () => boolean | Promise<boolean>, seconds = 60): Promise<void> {
+  for (const end = Date.now() + seconds * 1000; !(await holds()); await sleep(10)) {
+    if (Date.now() > end) throw new Error('it did not come to pass')
+  }
 }

@@ -2,14 +2,13 @@ import { renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
-import { type Home, openHome } from '../firn.js'
+import { type Home, openHome, statusOf } from '../firn.js'
 import { lookAt, makeFiles } from '../tree.js'
 
 describe('a vault that takes money', () => {
   let at: Home
   const asked = (...more: string[]) => ['--path', at.path('tree'), '--to', at.path('back'), ...more]
-  const statuses = async () =>
-    (await at.run('firn', ['status', '--json'])).messages.filter((message) => message['retrieval_id'] !== undefined)
+  const statuses = async () => (await statusOf(at)).retrievals
   beforeAll(async () => {
     at = openHome()
     Object.assign(at.env, { FIRN_VAULT_URL: `local:${at.path('cold')}?thaw=2&prices=DEEP_ARCHIVE` })

@@ -1,15 +1,12 @@
 /** Several processes on one catalog: workers that come and go, crawlers that meet, commands that do not wait, installations that share a place. */
-import type { ChildProcess } from 'node:child_process'
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals'
 import pg from 'pg'
 import { scratchDatabase } from '../database.js'
-import { type CommandName, type Home, openHome, type Ran } from '../firn.js'
+import { type CommandName, filesOf, type Home, openHome, type Running, says, until } from '../firn.js'
 import { lookAt, makeFiles } from '../tree.js'
-
-type Running = ChildProcess & { readonly ended: Promise<Ran>; readonly said: string }
 
 let database: Awaited<ReturnType<typeof scratchDatabase>>
 let at: Home
@@ -32,26 +29,8 @@ afterAll(async () => {
 
 function start(name: CommandName, args: readonly string[], env?: NodeJS.ProcessEnv): Running {
   const process = at.start(name, args, env)
-  const started = Object.assign(process, { said: '' })
-  process.stderr?.on('data', (more: string) => {
-    started.said += more
-  })
-  running.push(started)
-  return started
-}
-
-/** The first line on stderr that has this text, now or when it comes. */
-async function says(process: Running, text: string): Promise<string> {
-  let ended = false
-  void process.ended.then(() => {
-    ended = true
-  })
-  for (;;) {
-    const line = process.said.split('\n').find((one) => one.includes(text))
-    if (line !== undefined) return line
-    if (ended) throw new Error(`ended before it said ${text}: ${process.said}`)
-    await sleep(20)
-  }
+  running.push(process)
+  return process
 }
 
 /** A worker that is at work when this returns. */
@@ -73,14 +52,6 @@ async function query<T extends pg.QueryResultRow>(sql: string, values: readonly 
 
 const stateOf = async (set: string) => (await query<{ state: string }>(`SELECT state FROM "set" WHERE id = $1`, [set]))[0]?.state
 
-async function until(holds: () => Promise<boolean>, seconds = 60): Promise<void> {
-  for (const end = Date.now() + seconds * 1000; !(await holds()); await sleep(100)) {
-    if (Date.now() > end) throw new Error('it did not come to pass')
-  }
-}
-
-const files = ({ messages }: Ran) => messages.filter((message) => message['message_type'] === 'file')
-
 describe('workers', () => {
   test('two share the work; one that is killed in the middle loses nothing, and all comes back', async () => {
     makeFiles(at.path('shared'), 2_000, { bytes: 20_000 })
@@ -94,7 +65,7 @@ describe('workers', () => {
     expect(archived.summary).toMatchObject({ files_archived: 2_000, bundles: 40, exit_code: 0 })
     expect(archived.code).toBe(0)
     const found = await at.run('find-and-retrieve', ['--path', at.path('shared'), '-l', '--json'])
-    expect(files(found)).toHaveLength(2_000)
+    expect(filesOf(found)).toHaveLength(2_000)
     const back = await at.run('find-and-retrieve', ['--path', at.path('shared'), '--to', at.path('back')])
     expect(back.code).toBe(0)
     expect(lookAt(join(at.path('back'), at.path('shared')))).toEqual(lookAt(at.path('shared')))
@@ -116,7 +87,7 @@ describe('workers', () => {
     const own = await at.run('archive-files', ['-r', '--json', '--workers', '1', 'alone'])
     expect(own.stdout).not.toContain('no worker')
     expect(own.code).toBe(0)
-    expect(files(await at.run('find-and-retrieve', ['--path', at.path('alone'), '-l', '--json']))).toHaveLength(30)
+    expect(filesOf(await at.run('find-and-retrieve', ['--path', at.path('alone'), '-l', '--json']))).toHaveLength(30)
   }, 120_000)
 
   test('show in status, answer for their health, and are gone from both when they end', async () => {
@@ -165,7 +136,7 @@ describe('workers', () => {
     expect(await stateOf(set)).toBe('archiving')
     await query(`UPDATE "set" SET marks = marks #- '{places,0}' WHERE id = $1`, [set])
     await until(async () => (await stateOf(set)) === 'archived')
-    expect(files(await at.run('find-and-retrieve', ['--set', set, '-l', '--json']))).toHaveLength(60)
+    expect(filesOf(await at.run('find-and-retrieve', ['--set', set, '-l', '--json']))).toHaveLength(60)
   }, 120_000)
 })
 
@@ -181,7 +152,7 @@ describe('a command that does not wait', () => {
     expect(stderr).toContain(`the workers go on with set ${set}`)
     await worker()
     await until(async () => (await stateOf(set)) === 'archived')
-    expect(files(await at.run('find-and-retrieve', ['--set', set, '-l', '--json']))).toHaveLength(400)
+    expect(filesOf(await at.run('find-and-retrieve', ['--set', set, '-l', '--json']))).toHaveLength(400)
   }, 120_000)
 
   test('--detach returns when all is planned', async () => {
@@ -210,7 +181,7 @@ describe('crawlers', () => {
     }
     const third = await at.run('archive-files', args)
     expect(third.summary).toMatchObject({ files_archived: 0, files_unchanged: 500 })
-    expect(files(await at.run('find-and-retrieve', ['--path', at.path('twice'), '-l', '--json']))).toHaveLength(500)
+    expect(filesOf(await at.run('find-and-retrieve', ['--path', at.path('twice'), '-l', '--json']))).toHaveLength(500)
     const back = await at.run('find-and-retrieve', ['--path', at.path('twice'), '--to', at.path('twice-back')])
     expect(back.code).toBe(0)
     expect(lookAt(join(at.path('twice-back'), at.path('twice')))).toEqual(lookAt(at.path('twice')))
@@ -226,7 +197,7 @@ describe('crawlers', () => {
       expect(summary).toMatchObject({ files_archived: 40, files_unchanged: 0 })
     }
     const north = await at.run('find-and-retrieve', ['--path', at.path('hosts'), '--host', 'north', '-l', '--json'])
-    expect(files(north).map(({ host }) => host)).toEqual(Array(40).fill('north'))
+    expect(filesOf(north).map(({ host }) => host)).toEqual(Array(40).fill('north'))
     const both = await at.run('find-and-retrieve', ['--path', at.path('hosts'), '--to', at.path('hosts-back')])
     expect(both.code).toBe(0)
     expect(readdirSync(at.path('hosts-back')).sort()).toEqual(['north', 'south'])

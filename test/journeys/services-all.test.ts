@@ -2,12 +2,10 @@
  * The distributed mode as a whole, on real servers at once: PostgreSQL, Redis, Elasticsearch with a password, S3 with a Glacier class,
  * two workers, and the retriever. A worker is killed on the way.
  */
-import type { ChildProcess } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test } from '@jest/globals'
 import { scratchDatabase } from '../database.js'
-import { type Home, openHome, type Ran } from '../firn.js'
+import { filesOf, type Home, openHome, type Running, says } from '../firn.js'
 import { describeWithServer } from '../tools.js'
 import { lookAt, makeFiles } from '../tree.js'
 
@@ -20,7 +18,7 @@ const needed = (variable: string): string => {
 describeWithServer('FIRN_TEST_LOCALSTACK_URL', 'every server at once', (s3) => {
   let database: Awaited<ReturnType<typeof scratchDatabase>>
   let at: Home
-  const running: (ChildProcess & { readonly ended: Promise<Ran> })[] = []
+  const running: Running[] = []
 
   beforeAll(async () => {
     database = await scratchDatabase()
@@ -49,33 +47,25 @@ describeWithServer('FIRN_TEST_LOCALSTACK_URL', 'every server at once', (s3) => {
     await database.drop()
   })
 
-  /** A long-running part; `said` is what it wrote on stderr. */
-  function start(...args: string[]): { process: ChildProcess; said: () => string } {
+  /** A long-running part. */
+  function start(...args: string[]): Running {
     const process = at.start('firn', args)
-    let said = ''
-    process.stderr?.on('data', (text: string) => {
-      said += text
-    })
     running.push(process)
-    return { process, said: () => said }
-  }
-  async function until(holds: () => boolean): Promise<void> {
-    for (const end = Date.now() + 90_000; !holds(); await sleep(20))
-      if (Date.now() > end) throw new Error('it did not come to pass')
+    return process
   }
 
   test('archives, loses a worker, finds, thaws, restores, and checks well', async () => {
     const workers = [start('worker'), start('worker')]
     start('retriever')
     const archiving = at.start('archive-files', ['-r', '--json', '-t', 'everything', '--files-per-bundle', '100', 'tree'])
-    await until(() => workers[0]!.said().includes('bundle begun'))
-    workers[0]!.process.kill('SIGKILL')
+    await says(workers[0]!, 'bundle begun')
+    workers[0]!.kill('SIGKILL')
     const archived = await archiving.ended
     expect(archived.stderr).toBe('')
     expect(archived.summary).toMatchObject({ files_found: 3_000, files_archived: 3_000, files_failed: 0, exit_code: 0 })
 
     const found = await at.run('find-and-retrieve', ['-s', 'everything', '-l', '--json'])
-    expect(found.messages.filter((message) => message['message_type'] === 'file')).toHaveLength(3_000)
+    expect(filesOf(found)).toHaveLength(3_000)
     const again = await at.run('archive-files', ['-r', '--json', 'tree'])
     expect(again.summary).toMatchObject({ files_unchanged: 3_000, files_archived: 0 })
 
