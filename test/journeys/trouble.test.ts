@@ -1,15 +1,14 @@
 /** What goes wrong, and what must hold all the same: interruptions, crashes, full disks, damage, cold storage. */
 import { execFileSync, spawnSync } from 'node:child_process'
-import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, writeFileSync, writeSync } from 'node:fs'
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, writeFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import pg from 'pg'
 import { getXattr, setXattr } from '#libs/os/libc.js'
 import { rawFromText } from '#libs/os/raw.js'
 import { scratchDatabase } from '../database.js'
-import { type Home, openHome } from '../firn.js'
+import { filesOf, type Home, openHome, type Running, says, statusOf, until } from '../firn.js'
 import { lookAt, makeFiles } from '../tree.js'
 
 const filesIn = (directory: string): string[] =>
@@ -30,24 +29,33 @@ describe('an interrupted run', () => {
   afterAll(() => at.dispose())
 
   test('by ^C ends with 130, by a kill with nothing; the next run finishes it, and nothing false is recorded', async () => {
-    const args = ['-r', '--files-per-bundle', '100', 'tree']
-    for (const [signal, afterMs] of [
-      ['SIGINT', 1_000],
-      ['SIGKILL', 1_500],
-      ['SIGTERM', 1_800],
-      ['SIGKILL', 2_200],
+    const args = ['-r', '--debug', '--files-per-bundle', '100', 'tree']
+    const tars = () => filesIn(join(at.home, 'vault')).filter((name) => name.includes('.tar'))
+    const setBegun = (running: Running) => says(running, 'set begun')
+    const bundleStored = (running: Running) => says(running, 'bundle stored')
+    /** The first sign of it is its temporary in the vault. */
+    const bundleBegun = async () => {
+      const before = new Set(tars())
+      await until(() => tars().some((name) => !before.has(name)))
+    }
+    for (const [signal, happened, code] of [
+      ['SIGINT', setBegun, 130],
+      ['SIGINT', bundleBegun, 130],
+      ['SIGKILL', bundleBegun, -1],
+      ['SIGTERM', bundleStored, 143],
+      ['SIGKILL', bundleStored, -1],
     ] as const) {
       const running = at.start('archive-files', args)
-      await sleep(afterMs)
+      await happened(running)
       running.kill(signal)
-      const { code } = await running.ended
-      // A fast machine may be done before the signal comes.
-      expect([0, signal === 'SIGINT' ? 130 : signal === 'SIGTERM' ? 143 : -1]).toContain(code)
+      expect([signal, (await running.ended).code]).toEqual([signal, code])
     }
-    const last = await at.run('archive-files', ['--json', ...args])
+    const last = await at.run('archive-files', args)
     expect(last.code).toBe(0)
+    expect(last.stderr).toMatch(/^finishing set [0-9a-f-]{36} of an interrupted run first$/m)
+    expect(new Set((await statusOf(at)).sets.map(({ state }) => state))).toEqual(new Set(['archived']))
     const list = await at.run('find-and-retrieve', ['--path', at.path('tree'), '-l', '--json'])
-    expect(list.messages.filter((message) => message['message_type'] === 'file')).toHaveLength(3_000)
+    expect(filesOf(list)).toHaveLength(3_000)
     const check = await at.run('firn', ['check', '--read-data', '--json'])
     expect(check.messages.filter((message) => message['message_type'] === 'problem' && message['kind'] !== 'unknown')).toEqual([])
     expect(filesIn(join(at.home, 'vault')).filter((name) => /(^|\/)\.[^/]*$/.test(name))).toEqual([])
@@ -108,27 +116,31 @@ describe('cold storage', () => {
     expect(ran.summary).toMatchObject({ files_restored: 30 })
   })
 
-  test('a detached retrieval is completed by the retriever (G-14), which a kill does not harm (G-17)', async () => {
-    await at.run('archive-files', ['-r', '--force', 'tree'], cold(2))
-    const asked = await at.run('find-and-retrieve', ['--path', at.path('tree'), '--detach', '--json'], cold(2))
+  test('a detached retrieval is completed by the retriever (G-14), also by the next one after a kill in the middle (G-17)', async () => {
+    makeFiles(at.path('large'), 2_000)
+    await at.run('archive-files', ['-r', '--files-per-bundle', '50', 'large'], cold(1))
+    const asked = await at.run('find-and-retrieve', ['--path', at.path('large'), '--detach', '--json'], cold(1))
     expect(asked.code).toBe(0)
     const id = asked.summary['retrieval_id'] as string
-    const killed = at.start('firn', ['retriever'], cold(2))
-    await sleep(1_500)
+    const target = join(at.home, 'restore', id)
+    const detached = async () => (await statusOf(at)).retrievals.filter((one) => one['detached'] === true)
+
+    const killed = at.start('firn', ['retriever'], cold(1))
+    await until(() => existsSync(join(target, at.path('large'))))
     killed.kill('SIGKILL')
     await killed.ended
-    const retriever = at.start('firn', ['retriever'], cold(2))
-    const target = join(at.home, 'restore', id)
-    let state: unknown
-    for (let tries = 0; tries < 100 && state !== 'done'; tries++) {
-      await sleep(200)
-      const status = await at.run('firn', ['status', '--json'])
-      state = status.messages.find((message) => message['retrieval_id'] === id)?.['state']
-    }
+    expect(readdirSync(target)).toContain(`.firn-${id}`)
+    expect(await detached()).toMatchObject([{ retrieval_id: id, state: expect.not.stringMatching('done') }])
+
+    const retriever = at.start('firn', ['retriever'], cold(1))
+    await until(async () => (await detached()).every(({ state }) => state === 'done'))
     retriever.kill('SIGTERM')
     expect((await retriever.ended).code).toBe(143)
-    expect(state).toBe('done')
-    expect(lookAt(join(target, at.path('tree')))).toEqual(lookAt(at.path('tree')))
+    expect(lookAt(join(target, at.path('large')))).toEqual(lookAt(at.path('large')))
+    expect(readdirSync(target, { recursive: true, encoding: 'utf8' }).filter((name) => /(^|\/)\.firn/.test(name))).toEqual([])
+    expect(await detached()).toMatchObject([
+      { retrieval_id: id, files: 2_000, files_restored: 2_000, files_failed: 0, items: { done: 40 } },
+    ])
   }, 120_000)
 })
 
@@ -165,7 +177,7 @@ describe('a vault on a full disk', () => {
     const again = await at.run('archive-files', args)
     expect(again.code).toBe(0)
     const list = await at.run('find-and-retrieve', ['--path', at.path('tree'), '-l', '--json'])
-    expect(list.messages.filter((message) => message['message_type'] === 'file')).toHaveLength(500)
+    expect(filesOf(list)).toHaveLength(500)
   }, 120_000)
 })
 
