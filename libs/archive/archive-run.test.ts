@@ -1,4 +1,5 @@
-import { linkSync, mkdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { chmodSync, linkSync, mkdirSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
@@ -112,10 +113,9 @@ describe('cutting', () => {
     expect({ ...restored, nlink: 2 }).toEqual(lookAt(two).get('other'))
   })
 
-  test('a moved tree and a chmod send none of their bytes', async () => {
+  test('a chmod sends none of the bytes', async () => {
     const root = at.tree('mode', { big: 'q'.repeat(200_000), same: 's' })
     await at.archive(at.request([root]))
-    const { chmodSync } = await import('node:fs')
     chmodSync(join(root, 'big'), 0o600)
     const sent = bytesSent()
     const set = await at.archive(at.request([root]))
@@ -124,6 +124,21 @@ describe('cutting', () => {
     expect(sent.bytes).toBeLessThan(50_000)
     const restored = await back(root, 'mode-back', set)
     expect(statSync(join(restored, 'big')).mode & 0o777).toBe(0o600)
+  })
+
+  test('a tree that moved to another disk sends none of its bytes: same paths, other inodes', async () => {
+    const root = at.tree('disk', { big: 'd'.repeat(200_000), 'below/other': 'e'.repeat(200_000) })
+    await at.archive(at.request([root]))
+    execFileSync('cp', ['-Rp', root, `${root}-new`])
+    renameSync(root, `${root}-old`)
+    renameSync(`${root}-new`, root)
+    const sent = bytesSent()
+    const set = await at.archive(at.request([root]))
+    plain()
+    expect(set.counts).toMatchObject({ found: 2, archived: 2, unchanged: 0 })
+    expect(sent.bytes).toBeLessThan(50_000)
+    expect(lookAt(await back(root, 'disk-back', set))).toEqual(lookAt(root))
+    expect((await at.archive(at.request([root]))).counts).toMatchObject({ found: 2, unchanged: 2, bundles: 0 })
   })
 
   test('empty trees, dangling links and files that are skipped are all accounted for', async () => {
