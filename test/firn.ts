@@ -48,6 +48,7 @@ export interface Home {
   start(name: CommandName, args: readonly string[], env?: NodeJS.ProcessEnv): Running
   /** A path below the scratch directory. */
   path(...parts: string[]): string
+  /** Also ends what a test that failed left running. */
   dispose(): void
 }
 
@@ -69,6 +70,7 @@ export function openHome(more: NodeJS.ProcessEnv = {}, user?: User): Home {
     ...more,
   }
   mkdirSync(join(directory, 'tree'))
+  const running = new Set<ChildProcess>()
   const start = (name: CommandName, args: readonly string[], extra: NodeJS.ProcessEnv = {}) => {
     const child = spawn(process.execPath, [mainOf(name), ...args], {
       env: { ...env, ...extra },
@@ -76,6 +78,7 @@ export function openHome(more: NodeJS.ProcessEnv = {}, user?: User): Home {
       stdio: ['ignore', 'pipe', 'pipe'],
       ...user,
     })
+    running.add(child)
     let stdout = ''
     let stderr = ''
     child.stdout.setEncoding('utf8').on('data', (text) => {
@@ -87,6 +90,7 @@ export function openHome(more: NodeJS.ProcessEnv = {}, user?: User): Home {
     const ended = new Promise<Ran>((resolve, reject) => {
       child.on('error', reject)
       child.on('close', (code, signal) => {
+        running.delete(child)
         const messages = args.includes('--json') ? parse(stdout) : []
         const summary = messages.findLast((message) => message['message_type'] === 'summary') ?? {}
         resolve({ code: signal ? -1 : code, stdout, stderr, messages, summary })
@@ -101,7 +105,10 @@ export function openHome(more: NodeJS.ProcessEnv = {}, user?: User): Home {
     start,
     run: (name, args, extra) => start(name, args, extra).ended,
     path: (...parts) => join(directory, ...parts),
-    dispose: () => rmSync(directory, { recursive: true, force: true }),
+    dispose() {
+      for (const child of running) child.kill('SIGKILL')
+      rmSync(directory, { recursive: true, force: true, maxRetries: 5 })
+    },
   }
 }
 
