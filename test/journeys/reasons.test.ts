@@ -2,7 +2,7 @@
 import { closeSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from '@jest/globals'
-import { type Home, openHome, type Ran } from '../firn.js'
+import { type Home, openHome, type Ran, says } from '../firn.js'
 import { makeFiles } from '../tree.js'
 
 let at: Home
@@ -51,12 +51,7 @@ test('a detached retrieval says in firn status which file was damaged and which 
 test('a command that waits is told what the retriever gave up', async () => {
   const retriever = at.start('firn', ['retriever'], { FIRN_LOG_LEVEL: 'info' })
   try {
-    await Promise.race([
-      retriever.ended,
-      new Promise<void>((resolve) => {
-        retriever.stderr?.on('data', (text: string) => /on duty/.test(text) && resolve())
-      }),
-    ])
+    await says(retriever, 'on duty')
     const ran = await at.run('find-and-retrieve', ['--all', '--to', at.path('again'), '--json'])
     expect(ran.code).toBe(1)
     expect(JSON.stringify(ran.messages)).toMatch(/no object/)
