@@ -32,6 +32,7 @@ export interface RetrieveParts extends FindParts, Omit<ThawParts, 'catalog'> {
       Catalog,
       | 'openRetrieval'
       | 'createRetrieval'
+      | 'dropRetrieval'
       | 'setLayout'
       | 'retrieval'
       | 'items'
@@ -71,7 +72,10 @@ export async function openRetrieval(
     asked,
     noting(rows, (row) => hosts.add(row.host)),
   )
-  if (hosts.size === 0) return undefined
+  if (hosts.size === 0) {
+    await catalog.dropRetrieval(created.id)
+    return undefined
+  }
   const layout: Layout = request.selection.allVersions ? 'set' : hosts.size > 1 ? 'host' : 'path'
   await catalog.setLayout(created.id, layout, hosts.size === 1 ? [...hosts][0] : undefined)
   return catalog.retrieval(created.id)

@@ -222,7 +222,7 @@ describe('a database of one’s own', () => {
 
   test('that is not there is one sentence', async () => {
     const ran = await at.run('firn', ['status'], { FIRN_DATABASE_URL: 'postgres://nobody@127.0.0.1:1/none' })
-    expect(ran.code).toBe(1)
+    expect(ran.code).toBe(75)
     expect(ran.stderr.trimEnd().split('\n')).toHaveLength(1)
   })
 })

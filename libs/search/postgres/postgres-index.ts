@@ -20,7 +20,7 @@ export interface PostgresIndexOptions {
 
 /** Runs that are read and compared at once: few for the first hits, then more. */
 const FIRST_RUNS = 16
-const MOST_RUNS = 256
+const MOST_RUNS = 128
 
 export async function openPostgresIndex({ url, poolSize = 4 }: PostgresIndexOptions): Promise<SearchIndex> {
   const pool = openPool(url, poolSize)
