@@ -2,10 +2,10 @@
 import { PutObjectCommand } from '@aws-sdk/client-s3'
 import { FirnError } from '#libs/errors/errors.js'
 import { nameOf, statusOf, troubleOf } from '../service-error.js'
-import { type Composite, type Digest, wholeOf } from './checksum.js'
+import { type Composite, wholeOf } from './checksum.js'
 import type { S3Door } from './s3-door.js'
 import { headOf, holdingOf } from './s3-head.js'
-import type { Signalled } from './send.js'
+import type { SendOptions, Signalled } from './send.js'
 
 export interface PutOptions extends Signalled {
   readonly storageClass?: string | undefined
@@ -26,41 +26,44 @@ export interface WriteOnce {
   appear<T>(
     key: string,
     expected: { bytes: number; composite: Composite },
-    write: (condition: { IfNoneMatch?: '*' }, onRetry: () => void) => Promise<T>,
+    write: (unless: Unless, onRetry: () => void) => Promise<T>,
     options: Signalled,
   ): Promise<T | undefined>
 }
 
 export function writeOnce(door: S3Door): WriteOnce {
   const { client, send, checksums, place } = door
-  let knowsCondition = true
-  /** Of single requests. Amazon does; others may ignore it without a word. */
-  let keepsCondition: boolean | undefined = place.endpoint === undefined ? true : undefined
+  /** What the service makes of `If-None-Match`. Amazon keeps it; others may ignore it without a word. */
+  let condition: 'kept' | 'unclear' | 'ignored' | 'refused' = place.endpoint === undefined ? 'kept' : 'unclear'
 
   const exists = (key: string) =>
     new FirnError('vault-exists', `The vault ${place.id} cannot take ${key}: there is an object of that name already.`)
 
-  async function mustBeFree(key: string, options: Signalled): Promise<void> {
+  async function refuseTaken(key: string, options: Signalled): Promise<void> {
     // Who writes next says whether the bucket is there.
-    if (place.endpoint !== undefined && (await headOf(door, key, { ...options, bucketIsThere: true }))) throw exists(key)
+    if (await headOf(door, key, { ...options, bucketIsThere: true })) throw exists(key)
+  }
+
+  async function mustBeFree(key: string, options: Signalled): Promise<void> {
+    if (place.endpoint !== undefined) await refuseTaken(key, options)
   }
 
   async function appear<T>(
     key: string,
     expected: { bytes: number; composite: Composite },
-    write: (condition: { IfNoneMatch?: '*' }, onRetry: () => void) => Promise<T>,
+    write: (unless: Unless, onRetry: () => void) => Promise<T>,
     options: Signalled,
   ): Promise<T | undefined> {
     let doubtful = false
     try {
-      return await write(knowsCondition ? { IfNoneMatch: '*' } : {}, () => {
+      return await write(condition === 'refused' ? {} : UNLESS_THERE, () => {
         doubtful = true
       })
     } catch (error) {
       options.signal?.throwIfAborted()
-      if (knowsCondition && (nameOf(error) === 'NotImplemented' || statusOf(error) === 501)) {
-        knowsCondition = false
-        if (await headOf(door, key, options)) throw exists(key)
+      if (condition !== 'refused' && (nameOf(error) === 'NotImplemented' || statusOf(error) === 501)) {
+        condition = 'refused'
+        await refuseTaken(key, options)
         return appear(key, expected, write, options)
       }
       const taken = statusOf(error) === 412
@@ -81,59 +84,56 @@ export function writeOnce(door: S3Door): WriteOnce {
     }
   }
 
-  function writing(key: string, body: Uint8Array, { digest, composite }: Sent, { storageClass, signal, tries }: PutOptions) {
-    const command = (condition: { IfNoneMatch?: '*' }) =>
-      new PutObjectCommand({
-        ...door.at(key),
-        Body: body,
-        ContentLength: body.length,
-        ...digest.fields,
-        ...condition,
-        ...(storageClass !== undefined && { StorageClass: storageClass as 'STANDARD' }),
-      })
-    const write = (condition: { IfNoneMatch?: '*' }, onRetry: () => void) =>
-      send(
-        // Not cut off in its middle: it shall be known whether it happened.
-        async () => checksums.check(key, digest, await client.send(command(condition))),
-        { signal, onRetry, ...(tries !== undefined && { tries }) },
-      )
-    /** The same once more: a service that does not keep the condition writes the same bytes again. */
-    async function learn(): Promise<void> {
-      try {
-        await send(() => client.send(command({ IfNoneMatch: '*' })), { signal, tries: 1 })
-        keepsCondition = false
-      } catch (error) {
-        if (statusOf(error) === 412) keepsCondition = true
-      }
-    }
-    return {
-      replace: () => write({}, () => {}),
-      once: () => appear(key, { bytes: body.length, composite }, write, { signal }),
-      learn,
-    }
-  }
-
   return {
     mustBeFree,
     appear,
-    async put(key, body, options) {
+    async put(key, body, { storageClass, replace, repeatable, signal, tries }) {
       const digest = await checksums.digest(body)
       const composite = wholeOf(digest)
-      const { replace, once, learn } = writing(key, body, { digest, composite }, options)
-      if (options.replace) await replace()
-      else {
-        if (!keepsCondition || !knowsCondition) await mustBeFree(key, options)
-        await once()
-        if (keepsCondition === undefined && knowsCondition && options.repeatable) await learn()
+      const write = (unless: Unless, options: SendOptions) =>
+        send(
+          // Not cut off in its middle: it shall be known whether it happened.
+          async () => {
+            const answer = await client.send(
+              new PutObjectCommand({
+                ...door.at(key),
+                Body: body,
+                ContentLength: body.length,
+                ...digest.fields,
+                ...unless,
+                ...(storageClass !== undefined && { StorageClass: storageClass as 'STANDARD' }),
+              }),
+            )
+            checksums.check(key, digest, answer)
+          },
+          { signal, ...options },
+        )
+      const persistent = tries === undefined ? {} : { tries }
+      if (replace) {
+        await write({}, persistent)
+        return composite
       }
+      if (condition !== 'kept') await mustBeFree(key, { signal })
+      const once = (unless: Unless, onRetry: () => void) => write(unless, { onRetry, ...persistent })
+      await appear(key, { bytes: body.length, composite }, once, { signal })
+      // The same once more: a service that does not keep the condition writes the same bytes again.
+      if (condition === 'unclear' && repeatable) condition = await keeps(() => write(UNLESS_THERE, { tries: 1 }))
       return composite
     },
   }
 }
 
-interface Sent {
-  readonly digest: Digest
-  readonly composite: Composite
+type Unless = { IfNoneMatch?: '*' }
+const UNLESS_THERE: Unless = { IfNoneMatch: '*' }
+
+/** `write` is of an object that is there. */
+async function keeps(write: () => Promise<void>): Promise<'kept' | 'ignored' | 'unclear'> {
+  try {
+    await write()
+    return 'ignored'
+  } catch (error) {
+    return statusOf(error) === 412 ? 'kept' : 'unclear'
+  }
 }
 
 /** The service may have done it and only the answer is missing. */
