@@ -4,29 +4,28 @@
  */
 import type { Phrase } from '../query.js'
 
-/** A text as it is and in lower case. A piece of it is named by where it begins and ends. */
-export interface PlainText {
+/** A text as it is and in lower case. A piece of it, which must be plain, is named by where it begins and ends. */
+export interface BothCases {
   readonly text: string
   readonly low: string
 }
 
 export type Answer = 'yes' | 'no' | 'maybe'
 
-/** undefined where the text is not plain: other characters take more than a byte. */
-export const plainOf = (text: string): PlainText | undefined =>
-  Buffer.byteLength(text) === text.length ? { text, low: text.toLowerCase() } : undefined
+/** Other characters take more than a byte. */
+export const isPlain = (text: string): boolean => Buffer.byteLength(text) === text.length
 
 /** What occurs wherever the phrase does: its last word, whose letters are also those at the end of the other reading. */
 export const endOf = ({ words }: Phrase): string => words.at(-1) as string
 
 /** Where `word` begins in the piece, or -1. */
-export function placeOf({ low }: PlainText, word: string, from: number, to: number): number {
+export function placeOf({ low }: BothCases, word: string, from: number, to: number): number {
   const at = low.indexOf(word, from)
   return at < 0 || at + word.length > to ? -1 : at
 }
 
 /** For a phrase: what a look at a piece of text tells. */
-export type Look = (plain: PlainText, from: number, to: number) => Answer
+export type Look = (plain: BothCases, from: number, to: number) => Answer
 
 export function lookFor(phrase: Phrase): Look {
   const end = endOf(phrase)
@@ -47,7 +46,7 @@ export function lookFor(phrase: Phrase): Look {
 const CODE_GROUPS = 5
 
 /** Are these letters a word? */
-function wordAt({ text, low }: PlainText, start: number, end: number, from: number, to: number): Answer {
+function wordAt({ text, low }: BothCases, start: number, end: number, from: number, to: number): Answer {
   let first = start
   while (first > from && isLetter(low.charCodeAt(first - 1))) first--
   let last = end

@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import { type Raw, rawFromText } from '#libs/os/raw.js'
 import { hasPhrase, matchesQuery, type Query } from '../query.js'
 import { readingOf } from '../words.js'
-import { lookFor, plainOf } from './plain-text.js'
+import { isPlain, lookFor } from './plain-text.js'
 import { recheckFor } from './recheck.js'
 import { runsOf } from './run.js'
 
@@ -22,9 +22,8 @@ test('a look says yes or no only where splitting the text says the same', () => 
   let no = 0
   fc.assert(
     fc.property(aName, aPhrase, (text, phrase) => {
-      const plain = plainOf(text)
-      if (plain === undefined) return
-      const answer = lookFor(phrase)(plain, 0, text.length)
+      if (!isPlain(text)) return
+      const answer = lookFor(phrase)({ text, low: text.toLowerCase() }, 0, text.length)
       const has = hasPhrase(readingOf(text), phrase)
       if (answer === 'yes') yes++
       if (answer === 'no') no++

@@ -2,7 +2,7 @@
 import { looseTextOf, type Raw } from '#libs/os/raw.js'
 import { hasPhrase, type Phrase, type Query } from '../query.js'
 import { type Reading, readingOf } from '../words.js'
-import { endOf, type Look, lookFor, type PlainText, placeOf, plainOf } from './plain-text.js'
+import { type BothCases, endOf, isPlain, type Look, lookFor, placeOf } from './plain-text.js'
 import { type Neighbours, seqAt, seqsOf, unpack } from './run.js'
 import type { SetAnswers } from './sets.js'
 
@@ -22,20 +22,16 @@ export function recheckFor(query: Query, sets: SetAnswers): Recheck {
     if (sets.excluded.has(setId)) return []
     const all = every.filter((_, i) => !sets.have[i]?.has(setId))
     const seqs: number[] = []
-    const plain = plainOf(files)
+    // No character of a raw name becomes two in lower case: what lies where does not change.
+    const both = { text: files, low: files.toLowerCase() }
+    const plain = isPlain(files)
     for (const neighbours of unpack(files)) {
       // One name that is not plain is no reason to split all others.
-      const own = plain ?? plainPart(files, neighbours)
-      if (own) lookThrough(seqs, own, neighbours, all, none)
+      if (plain || isPlain(files.slice(neighbours.from, neighbours.to))) lookThrough(seqs, both, neighbours, all, none)
       else splitAll(seqs, files, neighbours, all, none)
     }
     return seqs
   }
-}
-
-/** In place, so that what lies where does not change. */
-function plainPart(files: string, { from, to }: Neighbours): PlainText | undefined {
-  return plainOf(files.slice(from, to)) && { text: files, low: files.slice(0, from) + files.slice(from, to).toLowerCase() }
 }
 
 /** The definition. */
@@ -57,25 +53,25 @@ function splitAll(
 
 function lookThrough(
   seqs: number[],
-  plain: PlainText,
+  both: BothCases,
   { from, namesAt, to, stretches }: Neighbours,
   all: readonly Sought[],
   none: readonly Sought[],
 ): void {
-  const { text, low } = plain
+  const { text, low } = both
   let split: Reading | undefined
   const above = () => {
     split ??= readingOf(text.slice(from, namesAt))
     return split
   }
   const isAbove = ({ phrase, look }: Sought) => {
-    const answer = look(plain, from, namesAt)
+    const answer = look(both, from, namesAt)
     return answer === 'maybe' ? hasPhrase(above(), phrase) : answer === 'yes'
   }
   if (none.some(isAbove)) return
   // What the directory does not have ends in the name.
   const left = all.filter((one) => !isAbove(one))
-  const ends = ({ phrase }: Sought) => placeOf(plain, endOf(phrase), namesAt, to) >= 0
+  const ends = ({ phrase }: Sought) => placeOf(both, endOf(phrase), namesAt, to) >= 0
   if (!left.every(ends)) return
   const against = none.filter(ends)
   if (left.length === 0 && against.length === 0) {
@@ -84,7 +80,7 @@ function lookThrough(
   }
   /** Of the path whose name lies there; the directory alone does not have it. */
   const has = ({ phrase, look }: Sought, at: number, end: number) => {
-    const answer = look(plain, at, end)
+    const answer = look(both, at, end)
     if (answer !== 'maybe') return answer === 'yes'
     return hasPhrase(joined(above(), readingOf(text.slice(at, end))), phrase)
   }
