@@ -120,6 +120,12 @@ function parse(stdout: string): Record<string, unknown>[] {
 export const filesOf = ({ messages }: Ran): Record<string, unknown>[] =>
   messages.filter((message) => message['message_type'] === 'file')
 
+/** The tar in the local vault that holds a path, as `-r` names it. */
+export async function tarOf(at: Home, path: string): Promise<string> {
+  const csv = await at.run('find-and-retrieve', ['--path', path, '-r'])
+  return join(at.home, 'vault', csv.stdout.trimEnd().split(',')[1] as string)
+}
+
 /** What `firn status` says of sets and of retrievals. */
 export async function statusOf(at: Home) {
   const { messages } = await at.run('firn', ['status', '--json'])

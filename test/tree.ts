@@ -1,6 +1,17 @@
 /** Trees for tests, and what a tree looks like from outside: the truth that an archived and restored tree is held against. */
 import { createHash } from 'node:crypto'
-import { lstatSync, mkdirSync, readdirSync, readFileSync, readlinkSync, utimesSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  utimesSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
 import { dirname, join } from 'node:path'
 
 /** `files` small files, some to a directory, each with content of its own. */
@@ -10,6 +21,18 @@ export function makeFiles(root: string, files: number, options: { perDirectory?:
     const path = join(root, `dir-${Math.floor(i / perDirectory)}`, `file-${i}.txt`)
     if (i % perDirectory === 0) mkdirSync(dirname(path), { recursive: true })
     writeFileSync(path, `${i}\n`.padEnd(bytes, `content ${i} `))
+  }
+}
+
+/** Damages a file in place: `text`, where it first is, becomes `other`. */
+export function overwrite(path: string, text: string, other: string): void {
+  const offset = readFileSync(path).indexOf(text)
+  if (offset < 0) throw new Error(`${path} has no ${text}`)
+  const file = openSync(path, 'r+')
+  try {
+    writeSync(file, other, offset)
+  } finally {
+    closeSync(file)
   }
 }
 

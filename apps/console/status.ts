@@ -49,10 +49,9 @@ type StatusCatalog = Awaited<ReturnType<ReturnType<typeof openRuntime>['catalog'
 
 async function statusOf(context: CommandContext<CommonFlags>, catalog: StatusCatalog, id: string): Promise<ExitCode> {
   const { reporter } = context
-  const isId = /^[0-9a-f-]{36}$/i.test(id)
-  const set = isId ? await catalog.set(id.toLowerCase()) : undefined
+  const set = await catalog.set(id.toLowerCase())
   if (set === undefined) {
-    const retrieval = isId ? await catalog.retrieval(id.toLowerCase()) : undefined
+    const retrieval = await catalog.retrieval(id.toLowerCase())
     if (retrieval === undefined) {
       throw new FirnError('nothing-matched', `there is no set and no retrieval ${id}; firn status lists them`)
     }

@@ -3,7 +3,7 @@ import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterAll, beforeAll, expect, test } from '@jest/globals'
 import { type Cloud, startCloud } from '../cloud/cloud.js'
-import { type Home, openHome } from '../firn.js'
+import { type Home, openHome, statusOf } from '../firn.js'
 import { freePort } from '../free-port.js'
 import { makeFiles } from '../tree.js'
 
@@ -83,8 +83,7 @@ test.each<[string, () => Promise<NodeJS.ProcessEnv> | NodeJS.ProcessEnv, number,
     expect(ran.stderr).not.toContain(SECRET)
     expect(ran.code).toBe(code)
     expect(ran.stdout).toBe('')
-    const status = await at.run('firn', ['status', '--json'])
-    expect(status.messages.filter((one) => 'set_id' in one)).toEqual([])
+    expect((await statusOf(at)).sets).toEqual([])
   },
   120_000,
 )

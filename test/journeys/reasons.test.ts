@@ -1,19 +1,13 @@
 /** What could not be brought back is named with its reason, to whoever waits and to whoever asks later. */
-import { closeSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs'
-import { join } from 'node:path'
+import { rmSync } from 'node:fs'
 import { afterAll, beforeAll, expect, test } from '@jest/globals'
-import { type Home, openHome, type Ran, says } from '../firn.js'
-import { makeFiles } from '../tree.js'
+import { type Home, openHome, type Ran, says, tarOf } from '../firn.js'
+import { makeFiles, overwrite } from '../tree.js'
 
 let at: Home
 let damaged: string
 let missing: string
 
-/** The tar that holds a path, as `-r` names it. */
-async function tarOf(path: string): Promise<string> {
-  const csv = await at.run('find-and-retrieve', ['--path', path, '-r'])
-  return join(at.home, 'vault', csv.stdout.trimEnd().split(',')[1] as string)
-}
 const reasonsIn = ({ messages }: Ran) => messages.filter((one) => one['kind'] === 'failed').map((one) => one['reason'])
 
 beforeAll(async () => {
@@ -22,11 +16,9 @@ beforeAll(async () => {
   expect((await at.run('archive-files', ['-r', '--files-per-bundle', '5', 'tree'])).code).toBe(0)
   damaged = at.path('tree', 'dir-0', 'file-1.txt')
   missing = at.path('tree', 'dir-0', 'file-19.txt')
-  const tar = await tarOf(damaged)
-  const file = openSync(tar, 'r+')
-  writeSync(file, 'CONTENT', readFileSync(tar).indexOf('content 1 '))
-  closeSync(file)
-  const other = await tarOf(missing)
+  const tar = await tarOf(at, damaged)
+  overwrite(tar, 'content 1 ', 'CONTENT 1 ')
+  const other = await tarOf(at, missing)
   expect(other).not.toBe(tar)
   rmSync(other)
 })

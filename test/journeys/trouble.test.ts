@@ -1,6 +1,6 @@
 /** What goes wrong, and what must hold all the same: interruptions, crashes, full disks, damage, cold storage. */
 import { execFileSync, spawnSync } from 'node:child_process'
-import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, writeFileSync, writeSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
@@ -8,8 +8,8 @@ import pg from 'pg'
 import { getXattr, setXattr } from '#libs/os/libc.js'
 import { rawFromText } from '#libs/os/raw.js'
 import { scratchDatabase } from '../database.js'
-import { filesOf, type Home, openHome, type Running, says, statusOf, until } from '../firn.js'
-import { lookAt, makeFiles } from '../tree.js'
+import { filesOf, type Home, openHome, type Running, says, statusOf, tarOf, until } from '../firn.js'
+import { lookAt, makeFiles, overwrite } from '../tree.js'
 
 const filesIn = (directory: string): string[] =>
   readdirSync(directory, { recursive: true, encoding: 'utf8' }).filter((name) => !name.endsWith('vault'))
@@ -81,12 +81,7 @@ describe('an interrupted run', () => {
     makeFiles(at.path('flip'), 20)
     await at.run('archive-files', ['-r', 'flip'])
     const path = at.path('flip', 'dir-0', 'file-7.txt')
-    const csv = await at.run('find-and-retrieve', ['--path', path, '-r'])
-    const tar = join(at.home, 'vault', csv.stdout.trimEnd().split(',')[1] as string)
-    const offset = readFileSync(tar).indexOf('content 7 ')
-    const file = openSync(tar, 'r+')
-    writeSync(file, 'CONTENT', offset)
-    closeSync(file)
+    overwrite(await tarOf(at, path), 'content 7 ', 'CONTENT 7 ')
     const ran = await at.run('find-and-retrieve', ['--path', at.path('flip'), '--to', at.path('flipped'), '--json'])
     expect(ran.code).toBe(1)
     expect(ran.summary).toMatchObject({ files_matched: 20, files_restored: 19, files_failed: 1 })
