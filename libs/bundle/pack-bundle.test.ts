@@ -59,7 +59,7 @@ function packNow(entries: readonly PlannedEntry[], moments: Moments = {}, more: 
   )
   let steps = 0
   let reserved = 0
-  const { reserve } = sink
+  const reserve = sink.reserve.bind(sink)
   sink.reserve = (bytes) => {
     reserve(bytes)
     moments.onReserve?.(++reserved)

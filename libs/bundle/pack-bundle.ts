@@ -13,9 +13,9 @@ import { openOwnerNames } from './owner-names.js'
 import type { Packed, PackRequest } from './pack.js'
 import { decodePlan } from './plan.js'
 import { copyData, type Digest, type Holes, hashData, readWhole } from './read-data.js'
-import { openRootCheck } from './root-check.js'
+import { openRootCheck, type RootCheck } from './root-check.js'
 import { fstatNow, isUnmoved, KINDS, lstatNow, type StatNow } from './stat-now.js'
-import { BLOCK, type PreparedHead, padded, prepareHead } from './tar-header.js'
+import { BLOCK, type PreparedHead, padded, prepareHead, writePrepared } from './tar-header.js'
 import type { TarSink } from './tar-sink.js'
 import { readXattrs, xattrRecords } from './xattrs.js'
 
@@ -41,161 +41,159 @@ type Line = { -readonly [K in keyof Entry]: Entry[K] }
 type Data = Entry & Required<Pick<Entry, 'sha256' | 'offset'>>
 
 /** `checkStopped` throws when the packing is to end; asked between entries and between the steps of a large file. */
-export function packBundle(request: PackRequest, sink: TarSink, checkStopped: () => void): Packed {
-  const { header, keep } = request
-  const lines = [headerLine(header)]
-  const entries: Entry[] = []
-  const problems: Problem[] = []
-  const names = openOwnerNames()
-  const rootCheck = openRootCheck(header.roots)
-  /** Data of linked inodes, by the path that the plan calls the first name. */
-  const linked = new Map<Raw, Data>()
-  const again: PlannedEntry[] = []
+export const packBundle = (request: PackRequest, sink: TarSink, checkStopped: () => void): Packed =>
+  new BundlePacking(request, sink, checkStopped).run()
 
-  const fail = (path: Raw, reason: string) => problems.push({ path, kind: 'failed', reason })
-  const changed = (path: Raw) =>
-    problems.push({ path, kind: 'changed', reason: 'changed while it was read, twice; it is kept as it was read' })
-  const write = (line: Entry) => {
-    lines.push(entryLine(line))
-    entries.push(line)
+/** A class, and not closures made for each bundle: V8 forgets the machine code of closures that nobody has any more. */
+class BundlePacking {
+  private readonly request: PackRequest
+  private readonly sink: TarSink
+  private readonly checkStopped: () => void
+  private readonly lines: string[]
+  private readonly entries: Entry[] = []
+  private readonly problems: Problem[] = []
+  private readonly names = openOwnerNames()
+  private readonly rootCheck: RootCheck
+  /** Data of linked inodes, by the path that the plan calls the first name. */
+  private readonly linked = new Map<Raw, Data>()
+  private readonly again: PlannedEntry[] = []
+
+  constructor(request: PackRequest, sink: TarSink, checkStopped: () => void) {
+    this.request = request
+    this.sink = sink
+    this.checkStopped = checkStopped
+    this.lines = [headerLine(request.header)]
+    this.rootCheck = openRootCheck(request.header.roots)
   }
 
-  const lineOf = (path: Raw, type: EntryType, stat: StatNow): Line => {
-    const line: Line = {
-      path,
-      type,
-      size: stat.size,
-      mtimeNs: stat.mtimeNs,
-      ctimeNs: stat.ctimeNs,
-      atimeNs: stat.atimeNs,
-      dev: stat.dev,
-      ino: stat.ino,
-      nlink: stat.nlink,
-      mode: stat.mode,
-      uid: stat.uid,
-      gid: stat.gid,
-      uname: names.user(stat.uid),
-      gname: names.group(stat.gid),
-      state: 'ok',
+  run(): Packed {
+    const { sink, entries, problems } = this
+    for (const planned of decodePlan(this.request.plan)) this.packOne(planned, false)
+    for (const planned of this.again.splice(0)) this.packOne(planned, true)
+
+    const manifest = Buffer.concat(this.lines.map((line) => Buffer.from(line)))
+    writeHead(sink, manifestHead(manifest.length, this.request.header.createdAt))
+    sink.write(manifest)
+    sink.zeros(padded(manifest.length) - manifest.length + 2 * BLOCK)
+    sink.zeros((RECORD_BYTES - (sink.position % RECORD_BYTES)) % RECORD_BYTES)
+    const { bytes: tarBytes, sha256: tarSha256 } = sink.end()
+    return { tarBytes, tarSha256, manifest, entries, problems }
+  }
+
+  private packOne(planned: PlannedEntry, last: boolean): void {
+    this.checkStopped()
+    try {
+      if (planned.type === 'file') this.packFile(planned, last)
+      else if (planned.type === 'hardlink') this.packLink(planned, last)
+      else this.packNameless(planned)
+    } catch (error) {
+      const code = errnoOf(error)
+      if (code === undefined) throw error
+      this.fail(planned.path, REASONS[code] ?? code)
     }
-    const xattrs = readXattrs(path, keep)
-    if (xattrs !== undefined) line.xattrs = xattrs
-    return line
   }
 
   /** Symlinks and directories. */
-  const packNameless = ({ path, type, dev, ino }: PlannedEntry): void => {
+  private packNameless({ path, type, dev, ino }: PlannedEntry): void {
     const stat = lstatNow(path)
-    if (stat === undefined) fail(path, VANISHED)
-    else if (stat.type !== type) fail(path, `was ${KINDS[type]} and is ${KINDS[stat.type]} now`)
-    else if ((stat.ino !== ino || stat.dev !== dev) && !rootCheck.isStraight(path)) fail(path, THROUGH_SYMLINK)
+    if (stat === undefined) this.fail(path, VANISHED)
+    else if (stat.type !== type) this.fail(path, `was ${KINDS[type]} and is ${KINDS[stat.type]} now`)
+    else if ((stat.ino !== ino || stat.dev !== dev) && !this.rootCheck.isStraight(path)) this.fail(path, THROUGH_SYMLINK)
     else {
-      const line = lineOf(path, type, stat)
+      const line = this.lineOf(path, type, stat)
       if (type === 'symlink') line.link = readlinkSync(rawToBytes(path), 'latin1') as Raw
-      writeHead(sink, headOf(line, line.link))
-      write(line)
+      writeHead(this.sink, headOf(line, line.link))
+      this.write(line)
     }
   }
 
   /** A further name of an inode: a link to the data, if they are there and still its own; else a file of its own. */
-  const packLink = (planned: PlannedEntry, last: boolean): void => {
+  private packLink(planned: PlannedEntry, last: boolean): void {
     const { path } = planned
+    const { again } = this
     const first = firstNameOf(planned)
-    const data = linked.get(first)
+    const data = this.linked.get(first)
     const stat = lstatNow(path)
-    if (stat === undefined) fail(path, VANISHED)
+    if (stat === undefined) this.fail(path, VANISHED)
     else if (data !== undefined && stat.type === 'file' && stat.dev === data.dev && stat.ino === data.ino) {
       // Times and mode are those of the data as they were read: with newer ones, a later run would take old bytes for unchanged.
       const line: Entry = { ...data, path, type: 'hardlink', link: data.path }
-      if (data.dataBundle === undefined) writeHead(sink, headOf(line, memberName(data.path, 'file')))
-      if (data.state === 'changed') changed(path)
-      write(line)
+      if (data.dataBundle === undefined) writeHead(this.sink, headOf(line, memberName(data.path, 'file')))
+      if (data.state === 'changed') this.changed(path)
+      this.write(line)
     } else if (!last && again.some((waiting) => firstNameOf(waiting) === first)) again.push(planned)
-    else packFile({ ...planned, type: 'file' }, last)
+    else this.packFile({ ...planned, type: 'file' }, last)
   }
 
-  const packFile = (planned: PlannedEntry, last: boolean): void => {
-    const { path, held } = planned
-    const fd = openQuietly(path)
+  private packFile(planned: PlannedEntry, last: boolean): void {
+    const fd = openQuietly(planned.path)
     try {
-      const before = fstatNow(fd)
-      if (before.type !== 'file') {
-        fail(path, `was a file and is ${KINDS[before.type]} now`)
-        return
-      }
-      // Another inode is what a saved file is, and every file on another host; or one that a swapped directory leads out to.
-      if ((before.ino !== planned.ino || before.dev !== planned.dev) && !rootCheck.isStraight(path, fd)) {
-        fail(path, THROUGH_SYMLINK)
-        return
-      }
-      const line = lineOf(path, 'file', before)
-      const holes = before.sparse ? findHoles(fd, before.size) : NO_HOLES
-      if (holes.length > 0) line.holes = holes
-      const done = (sha256: string, offset: number, state: EntryState) => {
-        line.sha256 = sha256
-        line.offset = offset
-        line.state = state
-        write(line)
-        if (before.nlink > 1) linked.set(firstNameOf(planned), line as Data)
-      }
-      const head = headOf(line, undefined)
-      const started = sink.position
-      const stored = storeData(fd, head, before.size, holes, held)
-      const { digest } = stored
-      const whole = digest !== undefined && isUnmoved(fd, before)
-      if (stored.held !== undefined) {
-        // Nothing was written of it, and its bytes are there even if it moved.
-        if (!whole && !last) {
-          retry(planned, last)
-          return
-        }
-        if (!whole) changed(path)
-        line.dataBundle = stored.held.bundle
-        done(stored.held.sha256, stored.held.offset, whole ? 'ok' : 'changed')
-      } else if (whole) done(digest, started + head.bytes, 'ok')
-      else if (last && digest !== undefined) {
-        changed(path)
-        done(digest, started + head.bytes, 'changed')
-      } else {
-        if (!sink.takeBack(started)) writeVoid(line, started + head.bytes)
-        if (stored.failure !== undefined) throw stored.failure
-        retry(planned, last)
-      }
+      this.packOpen(fd, planned, last)
     } finally {
       closeSync(fd)
     }
   }
 
-  /** A member that some of went out already, and that is not the file. */
-  const writeVoid = (line: Line, offset: number) => {
-    line.offset = offset
-    line.state = 'void'
-    write(line)
-  }
-
-  const retry = (planned: PlannedEntry, last: boolean) => {
-    if (last) fail(planned.path, 'changed while it was read, twice, and could not be kept')
-    else again.push(planned)
+  private packOpen(fd: number, planned: PlannedEntry, last: boolean): void {
+    const { sink } = this
+    const { path, held } = planned
+    const before = fstatNow(fd)
+    if (before.type !== 'file') {
+      this.fail(path, `was a file and is ${KINDS[before.type]} now`)
+      return
+    }
+    // Another inode is what a saved file is, and every file on another host; or one that a swapped directory leads out to.
+    if ((before.ino !== planned.ino || before.dev !== planned.dev) && !this.rootCheck.isStraight(path, fd)) {
+      this.fail(path, THROUGH_SYMLINK)
+      return
+    }
+    const line = this.lineOf(path, 'file', before)
+    const holes = before.sparse ? findHoles(fd, before.size) : NO_HOLES
+    if (holes.length > 0) line.holes = holes
+    const head = headOf(line, undefined)
+    const started = sink.position
+    const stored = this.storeData(fd, head, before.size, holes, held)
+    const { digest } = stored
+    const whole = digest !== undefined && isUnmoved(fd, before)
+    if (stored.held !== undefined) {
+      // Nothing was written of it, and its bytes are there even if it moved.
+      if (!whole && !last) {
+        this.retry(planned, last)
+        return
+      }
+      if (!whole) this.changed(path)
+      line.dataBundle = stored.held.bundle
+      this.writeData(planned, line, stored.held.sha256, stored.held.offset, whole ? 'ok' : 'changed')
+    } else if (whole) this.writeData(planned, line, digest, started + head.bytes, 'ok')
+    else if (last && digest !== undefined) {
+      this.changed(path)
+      this.writeData(planned, line, digest, started + head.bytes, 'changed')
+    } else {
+      if (!sink.takeBack(started)) this.writeVoid(line, started + head.bytes)
+      if (stored.failure !== undefined) throw stored.failure
+      this.retry(planned, last)
+    }
   }
 
   /**
    * Writes head and data of a file; or, where they are the bytes that `held` says, nothing. The member is whole whatever happens: without
    * a digest its end is zeros, because the file ended early or could not be read on (`failure`).
    */
-  const storeData = (
+  private storeData(
     fd: number,
     head: PreparedHead,
     size: number,
     holes: Holes,
     held: HeldBytes | undefined,
-  ): { digest: Digest; held?: HeldBytes; failure?: unknown } => {
+  ): { digest: Digest; held?: HeldBytes; failure?: unknown } {
+    const { sink, checkStopped } = this
     const memberBytes = head.bytes + padded(size)
     if (memberBytes <= sink.capacity) {
       sink.reserve(memberBytes)
       const { buffer, at } = sink
       const digest = readWhole(fd, buffer, at + head.bytes, size, at + memberBytes)
       if (held !== undefined && digest === held.sha256) return { digest, held }
-      head.write(buffer, at)
+      writePrepared(head, buffer, at)
       sink.advance(memberBytes)
       return { digest }
     }
@@ -217,29 +215,61 @@ export function packBundle(request: PackRequest, sink: TarSink, checkStopped: ()
     return failure === undefined ? { digest } : { digest, failure }
   }
 
-  const packOne = (planned: PlannedEntry, last: boolean): void => {
-    checkStopped()
-    try {
-      if (planned.type === 'file') packFile(planned, last)
-      else if (planned.type === 'hardlink') packLink(planned, last)
-      else packNameless(planned)
-    } catch (error) {
-      const code = errnoOf(error)
-      if (code === undefined) throw error
-      fail(planned.path, REASONS[code] ?? code)
+  private lineOf(path: Raw, type: EntryType, stat: StatNow): Line {
+    const line: Line = {
+      path,
+      type,
+      size: stat.size,
+      mtimeNs: stat.mtimeNs,
+      ctimeNs: stat.ctimeNs,
+      atimeNs: stat.atimeNs,
+      dev: stat.dev,
+      ino: stat.ino,
+      nlink: stat.nlink,
+      mode: stat.mode,
+      uid: stat.uid,
+      gid: stat.gid,
+      uname: this.names.user(stat.uid),
+      gname: this.names.group(stat.gid),
+      state: 'ok',
     }
+    const xattrs = readXattrs(path, this.request.keep)
+    if (xattrs !== undefined) line.xattrs = xattrs
+    return line
   }
 
-  for (const planned of decodePlan(request.plan)) packOne(planned, false)
-  for (const planned of again.splice(0)) packOne(planned, true)
+  private writeData(planned: PlannedEntry, line: Line, sha256: string, offset: number, state: EntryState): void {
+    line.sha256 = sha256
+    line.offset = offset
+    line.state = state
+    this.write(line)
+    if (line.nlink > 1) this.linked.set(firstNameOf(planned), line as Data)
+  }
 
-  const manifest = Buffer.concat(lines.map((line) => Buffer.from(line)))
-  writeHead(sink, manifestHead(manifest.length, header.createdAt))
-  sink.write(manifest)
-  sink.zeros(padded(manifest.length) - manifest.length + 2 * BLOCK)
-  sink.zeros((RECORD_BYTES - (sink.position % RECORD_BYTES)) % RECORD_BYTES)
-  const { bytes: tarBytes, sha256: tarSha256 } = sink.end()
-  return { tarBytes, tarSha256, manifest, entries, problems }
+  /** A member that some of went out already, and that is not the file. */
+  private writeVoid(line: Line, offset: number): void {
+    line.offset = offset
+    line.state = 'void'
+    this.write(line)
+  }
+
+  private write(line: Entry): void {
+    this.lines.push(entryLine(line))
+    this.entries.push(line)
+  }
+
+  private retry(planned: PlannedEntry, last: boolean): void {
+    if (last) this.fail(planned.path, 'changed while it was read, twice, and could not be kept')
+    else this.again.push(planned)
+  }
+
+  private changed(path: Raw): void {
+    this.problems.push({ path, kind: 'changed', reason: 'changed while it was read, twice; it is kept as it was read' })
+  }
+
+  private fail(path: Raw, reason: string): void {
+    this.problems.push({ path, kind: 'failed', reason })
+  }
 }
 
 const NO_HOLES: [number, number][] = []
@@ -268,11 +298,11 @@ const headOf = (line: Entry, link: Raw | undefined): PreparedHead =>
 function writeHead(sink: TarSink, head: PreparedHead): void {
   if (head.bytes <= sink.capacity) {
     sink.reserve(head.bytes)
-    head.write(sink.buffer, sink.at)
+    writePrepared(head, sink.buffer, sink.at)
     sink.advance(head.bytes)
   } else {
     const apart = Buffer.alloc(head.bytes)
-    head.write(apart, 0)
+    writePrepared(head, apart, 0)
     sink.write(apart)
   }
 }

@@ -6,7 +6,7 @@ import { getXattr, setXattr } from '#libs/os/libc.js'
 import { type Raw, rawFromBytes, rawToBytes } from '#libs/os/raw.js'
 import { scratchDirectory } from '#libs/os/scratch-directory.js'
 import { describeWith } from '../../test/tools.js'
-import { type MemberHead, padded, prepareHead } from './tar-header.js'
+import { type MemberHead, padded, prepareHead, writePrepared } from './tar-header.js'
 import { xattrRecords } from './xattrs.js'
 
 const scratch = scratchDirectory()
@@ -31,7 +31,7 @@ function tarOf(members: readonly (MemberHead & { bytes?: string })[]): Buffer {
     const prepared = prepareHead({ ...member, size: bytes.length })
     // Into a buffer that holds other things already, as in a packing.
     const buffer = Buffer.alloc(prepared.bytes + padded(bytes.length), 0xee)
-    expect(prepared.write(buffer, 0)).toBe(prepared.bytes)
+    expect(writePrepared(prepared, buffer, 0)).toBe(prepared.bytes)
     buffer.fill(0, prepared.bytes)
     bytes.copy(buffer, prepared.bytes)
     return buffer
@@ -303,7 +303,7 @@ describeWith(['tar', 'bsdtar', 'python3'], 'sizes in a head', () => {
   test.each([8 * 2 ** 30 - 1, 8 * 2 ** 30, 2 ** 40 + 1, 2 ** 52 + 511])('of %d bytes are read', (size) => {
     const prepared = prepareHead(head('big', { size }))
     const buffer = Buffer.alloc(prepared.bytes)
-    prepared.write(buffer, 0)
+    writePrepared(prepared, buffer, 0)
     const tar = join(scratch, `${count++}.tar`)
     writeFileSync(tar, buffer)
     for (const [tool, ...args] of [
@@ -365,9 +365,10 @@ describe('a head', () => {
   test('with values of every length counts itself right', () => {
     for (let length = 0; length < 1_100; length++) {
       const records = new Map([['SCHILY.xattr.user.x' as Raw, 'a'.repeat(length) as Raw]])
-      const { bytes, write } = prepareHead(head('a', { records }))
+      const prepared = prepareHead(head('a', { records }))
+      const { bytes } = prepared
       const buffer = Buffer.alloc(bytes)
-      write(buffer, 0)
+      writePrepared(prepared, buffer, 0)
       const size = Number.parseInt(buffer.toString('latin1', 124, 135), 8)
       const text = buffer.toString('latin1', 512, 512 + size)
       expect(Number(text.split(' ')[0])).toBe(size)

@@ -41,8 +41,17 @@ export interface MemberHead {
 /** The head, ready to be written: how long it is must be known before the data are read behind it. */
 export interface PreparedHead {
   readonly bytes: number
-  /** Returns where it ends. */
-  write(buffer: Buffer, at: number): number
+  readonly head: MemberHead
+  /** The records of its pax header; empty: it needs none. */
+  readonly pax: string
+  readonly longName: Raw | undefined
+  readonly longLink: Raw | undefined
+  /** Bytes of the name before the slash where it is cut in two; 0: it is not. */
+  readonly cut: number
+  /** For the ustar header. */
+  readonly seconds: number
+  readonly uname: string
+  readonly gname: string
 }
 
 /** Where the fields of a header begin. */
@@ -78,7 +87,6 @@ export function prepareHead(head: MemberHead): PreparedHead {
   let pax = ''
   let longName: Raw | undefined
   let longLink: Raw | undefined
-  /** Bytes of the name before the slash where it is cut in two; 0: it is not. */
   let cut = 0
 
   if (name.length > NAME_BYTES || !ASCII.test(name)) {
@@ -100,33 +108,36 @@ export function prepareHead(head: MemberHead): PreparedHead {
   if (gname.length > OWNER_BYTES || !ASCII.test(gname)) pax += record('gname', gname)
   if (records !== undefined) for (const [key, value] of records) pax += record(key, value)
 
-  return {
-    bytes: leadingBytes(pax.length) + longBytes(longName) + longBytes(longLink) + BLOCK,
-    write(buffer, start) {
-      let at = start
-      if (pax !== '') at = writeLeading(buffer, at, '././@PaxHeader', TYPE_FLAG.pax, pax)
-      // GNU's values end with a NUL.
-      if (longName !== undefined) at = writeLeading(buffer, at, '././@LongLink', TYPE_FLAG.longName, `${longName}\0`)
-      if (longLink !== undefined) at = writeLeading(buffer, at, '././@LongLink', TYPE_FLAG.longLink, `${longLink}\0`)
+  const bytes = leadingBytes(pax.length) + longBytes(longName) + longBytes(longLink) + BLOCK
+  return { bytes, head, pax, longName, longLink, cut, seconds, uname, gname }
+}
 
-      buffer.set(TEMPLATE, at)
-      let sum = TEMPLATE_SUM
-      if (cut > 0) {
-        sum += put(buffer, at + PREFIX, name, 0, cut)
-        sum += put(buffer, at, name, cut + 1, name.length)
-      } else sum += put(buffer, at, name, 0, Math.min(name.length, NAME_BYTES))
-      sum += octal7(buffer, at + MODE, head.mode)
-      sum += octal7(buffer, at + UID, uid)
-      sum += octal7(buffer, at + GID, gid)
-      sum += octal11(buffer, at + SIZE, size)
-      sum += octal11(buffer, at + MTIME, Math.min(Math.max(seconds, 0), MAX_OCTAL_11))
-      if (link !== undefined) sum += put(buffer, at + LINK, link, 0, Math.min(link.length, NAME_BYTES))
-      sum += put(buffer, at + UNAME, uname, 0, Math.min(uname.length, OWNER_BYTES))
-      sum += put(buffer, at + GNAME, gname, 0, Math.min(gname.length, OWNER_BYTES))
-      seal(buffer, at, TYPE_FLAG[head.type], sum)
-      return at + BLOCK
-    },
-  }
+/** Writes a head of `prepared.bytes` bytes at `start`; returns where it ends. */
+export function writePrepared(prepared: PreparedHead, buffer: Buffer, start: number): number {
+  const { name, link, type, size, mode, uid, gid } = prepared.head
+  const { pax, longName, longLink, cut, seconds, uname, gname } = prepared
+  let at = start
+  if (pax !== '') at = writeLeading(buffer, at, '././@PaxHeader', TYPE_FLAG.pax, pax)
+  // GNU's values end with a NUL.
+  if (longName !== undefined) at = writeLeading(buffer, at, '././@LongLink', TYPE_FLAG.longName, `${longName}\0`)
+  if (longLink !== undefined) at = writeLeading(buffer, at, '././@LongLink', TYPE_FLAG.longLink, `${longLink}\0`)
+
+  buffer.set(TEMPLATE, at)
+  let sum = TEMPLATE_SUM
+  if (cut > 0) {
+    sum += put(buffer, at + PREFIX, name, 0, cut)
+    sum += put(buffer, at, name, cut + 1, name.length)
+  } else sum += put(buffer, at, name, 0, Math.min(name.length, NAME_BYTES))
+  sum += octal7(buffer, at + MODE, mode)
+  sum += octal7(buffer, at + UID, uid)
+  sum += octal7(buffer, at + GID, gid)
+  sum += octal11(buffer, at + SIZE, size)
+  sum += octal11(buffer, at + MTIME, Math.min(Math.max(seconds, 0), MAX_OCTAL_11))
+  if (link !== undefined) sum += put(buffer, at + LINK, link, 0, Math.min(link.length, NAME_BYTES))
+  sum += put(buffer, at + UNAME, uname, 0, Math.min(uname.length, OWNER_BYTES))
+  sum += put(buffer, at + GNAME, gname, 0, Math.min(gname.length, OWNER_BYTES))
+  seal(buffer, at, TYPE_FLAG[type], sum)
+  return at + BLOCK
 }
 
 /** Rounded up to whole blocks. */

@@ -2,7 +2,7 @@
  * Where a tar is written: a row of buffers that are handed on when they are full, and hashed as they go where that is asked for. What
  * was written and is not handed on yet can be taken back.
  */
-import { createHash } from 'node:crypto'
+import { createHash, type Hash } from 'node:crypto'
 
 export interface Buffers {
   next(): Buffer
@@ -30,67 +30,78 @@ export interface TarSink {
   end(): { bytes: number; sha256: string | undefined }
 }
 
-export function createTarSink(buffers: Buffers, options: { hash: boolean }): TarSink {
-  const hash = options.hash ? createHash('sha256') : undefined
-  let buffer = buffers.next()
-  let at = 0
+export const createTarSink = (buffers: Buffers, options: { hash: boolean }): TarSink => new BufferedSink(buffers, options.hash)
+
+/** A class, and not closures made for each tar: V8 forgets the machine code of closures that nobody has any more. */
+class BufferedSink implements TarSink {
+  buffer: Buffer
+  at = 0
+  readonly capacity: number
+  private readonly buffers: Buffers
   /** Bytes handed on. */
-  let sent = 0
-  const capacity = buffer.length
-  const flush = () => {
-    if (at === 0) return
-    hash?.update(buffer.subarray(0, at))
-    sent += at
-    buffers.send(buffer, at)
-    at = 0
+  private sent = 0
+  private readonly hash: Hash | undefined
+
+  constructor(buffers: Buffers, hashed: boolean) {
+    this.buffers = buffers
+    this.buffer = buffers.next()
+    this.capacity = this.buffer.length
+    this.hash = hashed ? createHash('sha256') : undefined
   }
-  const turn = () => {
-    flush()
-    buffer = buffers.next()
+
+  get position(): number {
+    return this.sent + this.at
   }
-  return {
-    get position() {
-      return sent + at
-    },
-    get buffer() {
-      return buffer
-    },
-    get at() {
-      return at
-    },
-    capacity,
-    reserve(bytes) {
-      if (at + bytes > capacity) turn()
-    },
-    advance(bytes) {
-      at += bytes
-    },
-    write(bytes) {
-      for (let from = 0; from < bytes.length; ) {
-        if (at === capacity) turn()
-        const part = Math.min(bytes.length - from, capacity - at)
-        buffer.set(bytes.subarray(from, from + part), at)
-        at += part
-        from += part
-      }
-    },
-    zeros(bytes) {
-      for (let left = bytes; left > 0; ) {
-        if (at === capacity) turn()
-        const part = Math.min(left, capacity - at)
-        buffer.fill(0, at, at + part)
-        at += part
-        left -= part
-      }
-    },
-    takeBack(position) {
-      if (position < sent) return false
-      at = position - sent
-      return true
-    },
-    end() {
-      flush()
-      return { bytes: sent, sha256: hash?.digest('hex') }
-    },
+
+  reserve(bytes: number): void {
+    if (this.at + bytes > this.capacity) this.turn()
+  }
+
+  advance(bytes: number): void {
+    this.at += bytes
+  }
+
+  write(bytes: Uint8Array): void {
+    for (let from = 0; from < bytes.length; ) {
+      if (this.at === this.capacity) this.turn()
+      const part = Math.min(bytes.length - from, this.capacity - this.at)
+      this.buffer.set(bytes.subarray(from, from + part), this.at)
+      this.at += part
+      from += part
+    }
+  }
+
+  zeros(bytes: number): void {
+    for (let left = bytes; left > 0; ) {
+      if (this.at === this.capacity) this.turn()
+      const part = Math.min(left, this.capacity - this.at)
+      this.buffer.fill(0, this.at, this.at + part)
+      this.at += part
+      left -= part
+    }
+  }
+
+  takeBack(position: number): boolean {
+    if (position < this.sent) return false
+    this.at = position - this.sent
+    return true
+  }
+
+  end(): { bytes: number; sha256: string | undefined } {
+    this.flush()
+    return { bytes: this.sent, sha256: this.hash?.digest('hex') }
+  }
+
+  private flush(): void {
+    if (this.at === 0) return
+    this.hash?.update(this.buffer.subarray(0, this.at))
+    this.sent += this.at
+    this.buffers.send(this.buffer, this.at)
+    this.at = 0
+  }
+
+  private turn(): void {
+    this.flush()
+    this.buffer = this.buffers.next()
   }
 }

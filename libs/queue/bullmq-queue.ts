@@ -3,8 +3,9 @@
  * The store is the backend's; the behaviour that the port promises is all here.
  */
 import { setTimeout as delay } from 'node:timers/promises'
-import { DelayedError, type Job, type Processor, type Queue, UnrecoverableError, WaitingError, type Worker } from 'bullmq'
+import type { Job, Processor } from 'bullmq'
 import { FirnError, Postpone } from '#libs/errors/errors.js'
+import { DelayedError, type Queue, UnrecoverableError, WaitingError, type Worker } from './bullmq.js'
 import { cleanText } from './clean-text.js'
 import { ATTEMPTS, checkedPayload, isFinal, jobId } from './jobs.js'
 import type { AddOptions, JobHandler, JobName, JobQueue, Jobs, QueueWorker, WorkOptions } from './queue.js'

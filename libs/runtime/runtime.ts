@@ -12,7 +12,6 @@ import { withSteps } from '#libs/os/steps.js'
 import type { JobQueue } from '#libs/queue/queue.js'
 import type { SearchIndex } from '#libs/search/search-index.js'
 import { openVault } from '#libs/vault/open-vault.js'
-import { readPrices } from '#libs/vault/prices/price-list.js'
 import type { Vault } from '#libs/vault/vault.js'
 import type { Source } from '#libs/walk/source.js'
 import { openTreeSource } from '#libs/walk/tree/tree-source.js'
@@ -114,7 +113,7 @@ export function openRuntime({ config, log, migrate, onNotice = (text) => log.war
 function openVaults(config: Config, onOpened: (release: () => Promise<void>) => void): Vaults {
   const opened = new Map<string, Promise<Vault>>()
   const placeOf = (url: string) => url.replace(/\?.*$/s, '')
-  const prices = once(() => readPrices(config.pricesFile))
+  const prices = once(async () => (await import('#libs/vault/prices/price-list.js')).readPrices(config.pricesFile))
   return {
     open(url) {
       const place = placeOf(url)
@@ -122,7 +121,7 @@ function openVaults(config: Config, onOpened: (release: () => Promise<void>) => 
       if (vault === undefined) {
         const { uploadMemoryBytes } = config
         const asked = place === placeOf(config.vaultUrl) ? config.vaultUrl : url
-        vault = prices().then(async (list) => watchedVault(await openVault(asked, { prices: list, uploadMemoryBytes })))
+        vault = openVault(asked, { prices, uploadMemoryBytes }).then(watchedVault)
         opened.set(place, vault)
         void vault.then(
           (open) => onOpened(() => open.close()),

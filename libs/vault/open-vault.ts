@@ -6,8 +6,8 @@ import { parseVaultUrl, type VaultUrl } from './vault-url.js'
 
 /** What vaults need beside their URL. */
 export interface VaultOptions {
-  /** What thawing and reading costs. */
-  readonly prices: PriceList
+  /** What thawing and reading costs; asked for only by vaults that take something for it. */
+  readonly prices: () => Promise<PriceList>
   /** For all parts in flight of all uploads of this process. */
   readonly uploadMemoryBytes: number
 }
@@ -22,7 +22,7 @@ const SCHEMES: Record<string, Scheme> = {
     example: 'local:/srv/vault',
     open: async (url, { prices }) => {
       const { localOptions, openLocalVault } = await import('./local/local-vault.js')
-      return openLocalVault(localOptions(url, prices))
+      return openLocalVault(await localOptions(url, prices))
     },
   },
   glacier: {
@@ -38,7 +38,7 @@ const SCHEMES: Record<string, Scheme> = {
       const { s3Place } = await import('./s3/s3-url.js')
       const place = s3Place(url) // a wrong URL is said before the SDK is loaded
       const { openS3Vault } = await import('./s3/s3-vault.js')
-      return openS3Vault(place, options)
+      return openS3Vault(place, { ...options, prices: await options.prices() })
     },
   },
 }

@@ -1,18 +1,18 @@
 /** Jobs in Postgres: BullMQ's own backend for it, in the schema `bullmq` of the catalog's database or of another. */
 import { setTimeout as delay } from 'node:timers/promises'
+import type { PostgresConnectionOptions } from 'bullmq'
+import pg from 'pg'
+import { FirnError } from '#libs/errors/errors.js'
 import {
   assertSchemaCompatibility,
   createPostgresBackend,
   LATEST_SCHEMA_VERSION,
-  type PostgresConnectionOptions,
   Queue,
   runMigrations,
   SchemaMigrationRequiredError,
   SchemaVersionMismatchError,
   Worker,
-} from 'bullmq'
-import pg from 'pg'
-import { FirnError } from '#libs/errors/errors.js'
+} from '../bullmq.js'
 import { asFailure, bullmqQueue, STALLED_AT_MOST } from '../bullmq-queue.js'
 import { RETRY_DELAY_MS } from '../jobs.js'
 import type { QueueDeps } from '../open-queue.js'

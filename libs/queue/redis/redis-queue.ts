@@ -3,8 +3,8 @@
  * clearly, workers wait until it is back.
  */
 import { setTimeout as delay } from 'node:timers/promises'
-import { Queue, Worker } from 'bullmq'
 import { FirnError } from '#libs/errors/errors.js'
+import { Queue, Worker } from '../bullmq.js'
 import { bullmqQueue, STALLED_AT_MOST } from '../bullmq-queue.js'
 import { JOB_NAMES, RETRY_DELAY_MS } from '../jobs.js'
 import type { QueueDeps } from '../open-queue.js'

@@ -49,7 +49,7 @@ describe('the URL of a Glacier vault', () => {
 
   test('opens a vault that asks the prices of its region, for no more than is thawed', async () => {
     const directory = await mkdtemp(join(tmpdir(), 'firn-glacier-'))
-    const options = { prices: await readPrices(SHIPPED_PRICES), uploadMemoryBytes: 64 * MIB }
+    const options = { prices: () => readPrices(SHIPPED_PRICES), uploadMemoryBytes: 64 * MIB }
     const vault = await openVault(`glacier://photos?region=us-east-1&manifests=local:${directory}`, options)
     try {
       expect(vault.id).toBe('glacier://photos')

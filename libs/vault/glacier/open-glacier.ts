@@ -16,12 +16,13 @@ export async function openGlacier(
 ): Promise<Vault> {
   const place = glacierPlace(url)
   const companion = await openVault(place.manifests, options)
+  const prices = await options.prices()
   // Without region= it is the SDK's own, which a quote need not wait for: the price list says which region it took instead.
   const where = { service: 'glacier', region: place.region ?? 'unknown' } as const
   const quote = (request: QuoteRequest) => {
     const { objects, thawBytes, rangeBytes = thawBytes } = request
     const thawed = Math.min(thawBytes, mostThawed(rangeBytes, objects))
-    return quoteFor(options.prices, where, { ...request, thawBytes: thawed, rangeBytes: thawed })
+    return quoteFor(prices, where, { ...request, thawBytes: thawed, rangeBytes: thawed })
   }
   return openGlacierVault({ ...place, companion, quote, memory: processMemory(options.uploadMemoryBytes) })
 }

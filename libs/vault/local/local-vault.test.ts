@@ -222,7 +222,7 @@ describe('a vault in a directory', () => {
 })
 
 describe('the URL of a vault', () => {
-  const open = async (url: string) => openVault(url, { prices: await readPrices(), uploadMemoryBytes: 0 })
+  const open = async (url: string) => openVault(url, { prices: () => readPrices(), uploadMemoryBytes: 0 })
   const refused = async (url: string, message: RegExp) =>
     expect(open(url)).rejects.toMatchObject({ code: 'usage', message: expect.stringMatching(message) })
 

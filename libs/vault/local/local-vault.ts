@@ -34,7 +34,7 @@ export interface LocalVaultOptions {
 }
 
 /** `local:/srv/vault?thaw=5`; with `&prices=DEEP_ARCHIVE` it also asks the prices of that class of S3. */
-export function localOptions(url: VaultUrl, prices: PriceList): LocalVaultOptions {
+export async function localOptions(url: VaultUrl, prices: () => Promise<PriceList>): Promise<LocalVaultOptions> {
   checkOptions(url, ['thaw', 'prices'])
   if (!url.place.startsWith('/')) {
     throw new FirnError('usage', `The vault "local:${url.place}" is not absolute: write local:/ and the whole path.`)
@@ -43,14 +43,15 @@ export function localOptions(url: VaultUrl, prices: PriceList): LocalVaultOption
   const directory = normalize(url.place).replace(/(?<=.)\/+$/, '')
   const thaw = url.query.get('thaw')
   const storageClass = url.query.get('prices')
-  const priced = { service: 's3', storageClass: storageClass ?? '', region: 'us-east-1' } as const
-  const quote = storageClass === undefined ? {} : { quote: (request: QuoteRequest) => quoteFor(prices, priced, request) }
-  if (thaw === undefined) return { directory, ...quote }
-  if (!/^\d{1,9}(\.\d{1,3})?$/.test(thaw)) {
+  if (thaw !== undefined && !/^\d{1,9}(\.\d{1,3})?$/.test(thaw)) {
     throw new FirnError('usage', `The vault option thaw=${thaw} is no number of seconds: write for example thaw=5.`)
   }
-  return { directory, thawSeconds: Number(thaw), ...quote }
+  const priced = storageClass !== undefined && { quote: quoteOf(await prices(), storageClass) }
+  return { directory, ...(thaw !== undefined && { thawSeconds: Number(thaw) }), ...priced }
 }
+
+const quoteOf = (prices: PriceList, storageClass: string) => (request: QuoteRequest) =>
+  quoteFor(prices, { service: 's3', storageClass, region: 'us-east-1' }, request)
 
 export function openLocalVault(options: LocalVaultOptions): Vault {
   const { directory: root, thawSeconds, now = Date.now } = options

@@ -3,10 +3,16 @@
  * comes with Firn lies beside this one's source; FIRN_PRICES_FILE names another in the same format.
  */
 import { readFile } from 'node:fs/promises'
+import { createRequire } from 'node:module'
 import type { z as types } from 'zod'
 import { errnoOf, FirnError } from '#libs/errors/errors.js'
-import { z } from '#libs/os/zod.js'
 import { SHIPPED_PRICES } from './shipped-prices.js'
+
+/**
+ * Loaded as CommonJS, whose files are opened one after the other: as modules Node opens all fifty of its languages at once, and where a
+ * process may have 64 open files it does not even start.
+ */
+const { z } = createRequire(import.meta.url)('zod') as typeof import('zod')
 
 const usd = z.number().nonnegative()
 

@@ -461,7 +461,7 @@ describe('a vault in S3', () => {
     const opener = new URL('../open-vault.js', import.meta.url).href
     const script = `
       const { openVault } = await import(${JSON.stringify(opener)})
-      const options = { prices: {}, uploadMemoryBytes: 0 }
+      const options = { prices: async () => ({}), uploadMemoryBytes: 0 }
       await (await openVault('s3://bucket/x?region=eu-west-1', options)).close()
       await (await openVault('s3://bucket/y?region=eu-west-1', options)).close()
       process.emitWarning('another')
