@@ -29,75 +29,99 @@ const CHUNK_BYTES = 256 * 1024
 const ROOM = 16
 const SIGNATURE = Buffer.from('PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0', 'latin1')
 
-export function binaryRows(): BinaryRows {
-  const full: Uint8Array[] = []
-  let chunk = Buffer.allocUnsafe(CHUNK_BYTES)
-  let view = new DataView(chunk.buffer, chunk.byteOffset, chunk.length)
-  let at = SIGNATURE.copy(chunk)
+export const binaryRows = (): BinaryRows => new Rows()
 
-  const room = (bytes: number) => {
-    if (at + bytes <= chunk.length) return
-    full.push(chunk.subarray(0, at))
-    chunk = Buffer.allocUnsafe(Math.max(CHUNK_BYTES, bytes))
-    view = new DataView(chunk.buffer, chunk.byteOffset, chunk.length)
-    at = 0
+/** A class, and not closures made for each bundle: V8 forgets the machine code of closures that nobody has any more. */
+class Rows implements BinaryRows {
+  private readonly full: Uint8Array[] = []
+  private chunk = Buffer.allocUnsafe(CHUNK_BYTES)
+  private view = viewOf(this.chunk)
+  private at = SIGNATURE.copy(this.chunk)
+
+  row(columns: number): void {
+    this.room(ROOM)
+    this.view.setInt16(this.at, columns)
+    this.at += 2
   }
+
+  // `fixed` first: it may begin a new chunk, and with it a new view.
+  flag(value: boolean): void {
+    const place = this.fixed(1)
+    this.view.setInt8(place, value ? 1 : 0)
+  }
+
+  int2(value: number): void {
+    const place = this.fixed(2)
+    this.view.setInt16(place, value)
+  }
+
+  int4(value: number): void {
+    const place = this.fixed(4)
+    this.view.setInt32(place, value)
+  }
+
+  int8(value: bigint): void {
+    const place = this.fixed(8)
+    this.view.setBigInt64(place, value)
+  }
+
+  count(value: number): void {
+    const place = this.fixed(8)
+    this.view.setInt32(place, Math.floor(value / 2 ** 32))
+    this.view.setUint32(place + 4, value % 2 ** 32)
+  }
+
+  raw(bytes: string): void {
+    this.varying(bytes, bytes.length, 'latin1')
+  }
+
+  hex(digits: string): void {
+    this.varying(digits, digits.length / 2, 'hex')
+  }
+
+  text(text: string): void {
+    this.varying(text, text.length * 3, 'utf8')
+  }
+
+  jsonb(json: string): void {
+    this.varying(`\x01${json}`, json.length * 3 + 1, 'utf8') // the format's version, then the text
+  }
+
+  none(): void {
+    this.room(ROOM)
+    this.view.setInt32(this.at, -1)
+    this.at += 4
+  }
+
+  finish(): Uint8Array[] {
+    this.room(ROOM)
+    this.view.setInt16(this.at, -1)
+    return [...this.full, this.chunk.subarray(0, this.at + 2)]
+  }
+
+  private room(bytes: number): void {
+    if (this.at + bytes <= this.chunk.length) return
+    this.full.push(this.chunk.subarray(0, this.at))
+    this.chunk = Buffer.allocUnsafe(Math.max(CHUNK_BYTES, bytes))
+    this.view = viewOf(this.chunk)
+    this.at = 0
+  }
+
   /** The length of a field and then, at the place returned, the field. */
-  const fixed = (bytes: number): number => {
-    room(ROOM)
-    view.setInt32(at, bytes)
-    const place = at + 4
-    at = place + bytes
+  private fixed(bytes: number): number {
+    this.room(ROOM)
+    this.view.setInt32(this.at, bytes)
+    const place = this.at + 4
+    this.at = place + bytes
     return place
   }
-  const varying = (text: string, bytes: number, encoding: BufferEncoding) => {
-    room(bytes + ROOM)
-    const length = chunk.write(text, at + 4, encoding)
-    view.setInt32(at, length)
-    at += 4 + length
-  }
 
-  return {
-    row(columns) {
-      room(ROOM)
-      view.setInt16(at, columns)
-      at += 2
-    },
-    // `fixed` first: it may begin a new chunk, and with it a new view.
-    flag(value) {
-      const place = fixed(1)
-      view.setInt8(place, value ? 1 : 0)
-    },
-    int2(value) {
-      const place = fixed(2)
-      view.setInt16(place, value)
-    },
-    int4(value) {
-      const place = fixed(4)
-      view.setInt32(place, value)
-    },
-    int8(value) {
-      const place = fixed(8)
-      view.setBigInt64(place, value)
-    },
-    count(value) {
-      const place = fixed(8)
-      view.setInt32(place, Math.floor(value / 2 ** 32))
-      view.setUint32(place + 4, value % 2 ** 32)
-    },
-    raw: (bytes) => varying(bytes, bytes.length, 'latin1'),
-    hex: (digits) => varying(digits, digits.length / 2, 'hex'),
-    text: (text) => varying(text, text.length * 3, 'utf8'),
-    jsonb: (json) => varying(`\x01${json}`, json.length * 3 + 1, 'utf8'), // the format's version, then the text
-    none() {
-      room(ROOM)
-      view.setInt32(at, -1)
-      at += 4
-    },
-    finish() {
-      room(ROOM)
-      view.setInt16(at, -1)
-      return [...full, chunk.subarray(0, at + 2)]
-    },
+  private varying(text: string, bytes: number, encoding: BufferEncoding): void {
+    this.room(bytes + ROOM)
+    const length = this.chunk.write(text, this.at + 4, encoding)
+    this.view.setInt32(this.at, length)
+    this.at += 4 + length
   }
 }
+
+const viewOf = (bytes: Buffer): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
