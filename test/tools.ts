@@ -26,3 +26,10 @@ export function describeWithServer(variable: string, name: string, tests: (url: 
     })
   } else describe.skip(`${name} (skipped: npm run test:services starts its server)`, () => tests('none:'))
 }
+
+/** The address of a further server that a suite needs. */
+export function serverUrl(variable: string): string {
+  const url = process.env[variable]
+  if (!url) throw new Error(`${variable} is not set: the tier with services must start this server`)
+  return url
+}

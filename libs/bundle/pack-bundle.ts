@@ -71,7 +71,7 @@ class BundlePacking {
     for (const planned of decodePlan(this.request.plan)) this.packOne(planned, false)
     for (const planned of this.again.splice(0)) this.packOne(planned, true)
 
-    const manifest = Buffer.concat(this.lines.map((line) => Buffer.from(line)))
+    const manifest = bytesOf(this.lines)
     writeHead(sink, manifestHead(manifest.length, this.request.header.createdAt))
     sink.write(manifest)
     sink.zeros(padded(manifest.length) - manifest.length + 2 * BLOCK)
@@ -270,6 +270,15 @@ class BundlePacking {
   private fail(path: Raw, reason: string): void {
     this.problems.push({ path, kind: 'failed', reason })
   }
+}
+
+/** A thousand at a time: a buffer for each would take longer than all of them, and a text has at most 512 MiB. */
+const LINES_AT_ONCE = 1_000
+
+function bytesOf(lines: readonly string[]): Buffer {
+  const parts: Buffer[] = []
+  for (let at = 0; at < lines.length; at += LINES_AT_ONCE) parts.push(Buffer.from(lines.slice(at, at + LINES_AT_ONCE).join('')))
+  return Buffer.concat(parts)
 }
 
 const NO_HOLES: [number, number][] = []

@@ -1,4 +1,4 @@
-/** A tree goes away and comes back: the main job, as whole processes on the embedded default. */
+/** A tree goes away and comes back: the main job, as whole processes, on the embedded default and on servers. */
 import { execFileSync } from 'node:child_process'
 import {
   chmodSync,
@@ -8,22 +8,22 @@ import {
   lstatSync,
   mkdirSync,
   readdirSync,
-  rmSync,
   statSync,
   symlinkSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
-import { filesOf, type Home, openHome, statusOf } from '../firn.js'
+import { afterAll, beforeAll, expect, test } from '@jest/globals'
+import { filesOf, statusOf } from '../firn.js'
+import { describeInBothModes, type Installation } from '../modes.js'
 import { lookAt, makeFiles, setAge } from '../tree.js'
 
-describe('a tree archived and restored', () => {
-  let at: Home
+describeInBothModes('a tree archived and restored', (open) => {
+  let at: Installation
   let tree: string
-  beforeAll(() => {
-    at = openHome()
+  beforeAll(async () => {
+    at = await open()
     tree = at.path('tree')
     makeFiles(tree, 2_500)
     mkdirSync(join(tree, 'empty'))
@@ -131,7 +131,10 @@ describe('a tree archived and restored', () => {
     expect(ran.code).toBe(0)
     const lines = ran.stdout.trimEnd().split('\n')
     expect(lines).toHaveLength(4)
-    for (const line of lines) expect(line).toMatch(/^local:\/.*\/vault,\d{4}\/\d{2}\/[-0-9a-f]{36}\/[-0-9a-f]{36}\.\d+\.tar$/)
+    for (const line of lines) {
+      expect(line.startsWith(`${at.vault.id},`)).toBe(true)
+      expect(line.split(',')[1]).toMatch(/^\d{4}\/\d{2}\/[-0-9a-f]{36}\/[-0-9a-f]{36}\.\d+\.tar$/)
+    }
     const archiveId = lines[0]?.split(',')[1] as string
     const by = await at.run('find-and-retrieve', ['-a', archiveId, '-r'])
     expect(by.stdout.trimEnd()).toBe(lines[0])
@@ -180,22 +183,22 @@ describe('a tree archived and restored', () => {
     const before = await list(all)
     const found = await list(words)
     expect(found).toHaveLength(49)
-    const fresh = { FIRN_HOME: at.path('home2'), FIRN_VAULT_URL: `local:${at.home}/vault` }
-    expect((await at.run('firn', ['rebuild-catalog', '--from', `local:${at.home}/vault`], fresh)).code).toBe(0)
+    const fresh = await at.elsewhere()
+    expect((await at.run('firn', ['rebuild-catalog', '--from', at.vault.url], fresh)).code).toBe(0)
     expect(await list(all, fresh)).toEqual(before)
     expect(await list(words, fresh)).toEqual(found)
     expect((await at.run('archive-files', ['-r', 'tree'], fresh)).code).toBe(2)
-    expect((await at.run('firn', ['rebuild-catalog', '--from', `local:${at.home}/vault`, '--take-over'], fresh)).code).toBe(0)
+    expect((await at.run('firn', ['rebuild-catalog', '--from', at.vault.url, '--take-over'], fresh)).code).toBe(0)
     const again = await at.run('archive-files', ['-r', '--json', 'tree'], fresh)
     expect(again.code).toBe(0)
     expect(again.summary).toMatchObject({ files_archived: 0, bundles: 0 })
   })
 })
 
-describe('what is chosen and what is not', () => {
-  let at: Home
-  beforeAll(() => {
-    at = openHome()
+describeInBothModes('what is chosen and what is not', (open) => {
+  let at: Installation
+  beforeAll(async () => {
+    at = await open()
   })
   afterAll(() => at.dispose())
 
@@ -314,7 +317,7 @@ describe('what is chosen and what is not', () => {
     const csv = (await at.run('find-and-retrieve', ['--path', at.path('holes'), '-r'])).stdout.trimEnd().split('\n')
     expect(csv).toHaveLength(3)
     const key = csv[1]?.split(',')[1] as string
-    rmSync(join(at.home, 'vault', key))
+    await at.vault.remove(key)
     const ran = await at.run('find-and-retrieve', ['--path', at.path('holes'), '--to', at.path('rest'), '--json'])
     expect(ran.code).toBe(1)
     expect(ran.summary).toMatchObject({ files_matched: 30, files_restored: 20, files_failed: 10 })

@@ -1,27 +1,26 @@
-import { renameSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
-import { type Home, openHome, statusOf } from '../firn.js'
+import { afterAll, beforeAll, expect, test } from '@jest/globals'
+import { statusOf } from '../firn.js'
+import { describeInBothModes, type Installation } from '../modes.js'
 import { lookAt, makeFiles } from '../tree.js'
 
-describe('a vault that takes money', () => {
-  let at: Home
+describeInBothModes('a vault that takes money', (open) => {
+  let at: Installation
   const asked = (...more: string[]) => ['--path', at.path('tree'), '--to', at.path('back'), ...more]
   const statuses = async () => (await statusOf(at)).retrievals
   beforeAll(async () => {
-    at = openHome()
-    Object.assign(at.env, { FIRN_VAULT_URL: `local:${at.path('cold')}?thaw=2&prices=DEEP_ARCHIVE` })
+    at = await open({ cold: true })
     makeFiles(at.path('tree'), 30)
     expect((await at.run('archive-files', ['-r', '--files-per-bundle', '10', 'tree'])).code).toBe(0)
   })
   afterAll(() => at.dispose())
 
   test('is asked for nothing by -l and -r: they work without it', async () => {
-    renameSync(at.path('cold'), at.path('away'))
-    const list = await at.run('find-and-retrieve', asked('-l'))
-    const dryRun = await at.run('find-and-retrieve', asked('-r'))
-    renameSync(at.path('away'), at.path('cold'))
+    const [list, dryRun] = await at.vault.untouched(
+      async () => [await at.run('find-and-retrieve', asked('-l')), await at.run('find-and-retrieve', asked('-r'))] as const,
+    )
     expect([list.code, dryRun.code]).toEqual([0, 0])
     expect(list.stdout.trimEnd().split('\n')).toHaveLength(30)
     expect(dryRun.stdout.trimEnd().split('\n')).toHaveLength(3)

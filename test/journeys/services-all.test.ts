@@ -6,14 +6,8 @@ import { randomBytes } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from '@jest/globals'
 import { scratchDatabase } from '../database.js'
 import { filesOf, type Home, openHome, type Running, says } from '../firn.js'
-import { describeWithServer } from '../tools.js'
+import { describeWithServer, serverUrl } from '../tools.js'
 import { lookAt, makeFiles } from '../tree.js'
-
-const needed = (variable: string): string => {
-  const url = process.env[variable]
-  if (!url) throw new Error(`${variable} is not set: the tier with services must start this server`)
-  return url
-}
 
 describeWithServer('FIRN_TEST_LOCALSTACK_URL', 'every server at once', (s3) => {
   let database: Awaited<ReturnType<typeof scratchDatabase>>
@@ -29,8 +23,8 @@ describeWithServer('FIRN_TEST_LOCALSTACK_URL', 'every server at once', (s3) => {
     expect(made.status).toBe(200)
     at = openHome({
       FIRN_DATABASE_URL: database.url,
-      FIRN_QUEUE_URL: `${needed('FIRN_TEST_REDIS_URL')}?prefix={${name}}`,
-      FIRN_SEARCH_URL: `${needed('FIRN_TEST_ELASTICSEARCH_URL').replace(/\/$/, '')}/${name}`,
+      FIRN_QUEUE_URL: `${serverUrl('FIRN_TEST_REDIS_URL')}?prefix={${name}}`,
+      FIRN_SEARCH_URL: `${serverUrl('FIRN_TEST_ELASTICSEARCH_URL').replace(/\/$/, '')}/${name}`,
       FIRN_VAULT_URL: `s3://${name}/archive?class=DEEP_ARCHIVE&region=us-east-1&endpoint=${origin}`,
       FIRN_CHECK_SECONDS: '2',
       FIRN_WORKERS: '1',
@@ -75,7 +69,7 @@ describeWithServer('FIRN_TEST_LOCALSTACK_URL', 'every server at once', (s3) => {
     expect((await at.run('firn', ['check'])).code).toBe(0)
     const log = [...workers.map(({ said }) => said()), archived.stdout, back.stdout].join('\n')
     for (const url of ['FIRN_TEST_REDIS_URL', 'FIRN_TEST_ELASTICSEARCH_URL']) {
-      const { password } = new URL(needed(url))
+      const { password } = new URL(serverUrl(url))
       if (password !== '') expect(log).not.toContain(password)
     }
   }, 400_000)
