@@ -98,6 +98,18 @@ describe('faults', () => {
     expect(await get()).toEqual(body)
   })
 
+  test('a bit that flips on the way there, and an answer with another checksum', async () => {
+    const put = () => cloud.client.send(new aws.PutObjectCommand({ Bucket, Key, Body: 'firn', ChecksumAlgorithm: 'SHA256' }))
+    cloud.faults.add({ kind: 'bit-flip-sent', operation: 'PutObject' })
+    expect((await refusal(put())).status).toBe(400)
+    cloud.faults.add({ kind: 'other-checksum', operation: 'PutObject' })
+    const wrong = await put()
+    const right = await put()
+    expect(wrong.ChecksumSHA256).not.toBe(right.ChecksumSHA256)
+    expect(wrong.ChecksumSHA256).toHaveLength(44)
+    expect(wrong.ETag).not.toBe(right.ETag)
+  })
+
   test('a copy that expires while it is read', async () => {
     await cloud.client.send(new aws.PutObjectCommand({ Bucket, Key, Body: Buffer.alloc(300_000), StorageClass: 'GLACIER' }))
     await cloud.client.send(new aws.RestoreObjectCommand({ Bucket, Key, RestoreRequest: { Days: 1 } }))

@@ -15,6 +15,10 @@ export type FaultKind =
   | 'truncate'
   /** One bit of the answer's body is wrong. */
   | 'bit-flip'
+  /** One bit of the request's body is wrong when it arrives. */
+  | 'bit-flip-sent'
+  /** The answer names another checksum in its headers than that of what was taken in. */
+  | 'other-checksum'
   /** The restored copy expires while it is read: half of it comes, then the connection ends and the object is frozen again. */
   | 'expire-copy'
   /** 400 ExpiredToken. */

@@ -99,7 +99,10 @@ async function serve(world: World, incoming: IncomingMessage, response: ServerRe
       wall: world.clock.wall(),
       now: world.clock.now(),
     })
-    answer = await route.run(signed, openPayload(call, signed, world.link.up(incoming.iterator({ destroyOnReturn: false }))))
+    const arriving = world.link.up(incoming.iterator({ destroyOnReturn: false }))
+    const bytes = Number(call.headers['content-length'] ?? 0)
+    const body = fault === 'bit-flip-sent' ? spoiled({ bytes, chunks: arriving }, 'bit-flip') : arriving
+    answer = await route.run(signed, openPayload(call, signed, body))
   } catch (error) {
     if (!(error instanceof Refusal)) throw error
     answer = service.refuse(error, call)
@@ -177,6 +180,8 @@ function refusalFor(fault: FaultKind): Refusal | undefined {
     case 'lost-answer':
     case 'truncate':
     case 'bit-flip':
+    case 'bit-flip-sent':
+    case 'other-checksum':
     case 'expire-copy':
       return undefined
     default:
@@ -193,7 +198,10 @@ async function send(
 ): Promise<void> {
   response.setHeader('date', world.clock.wall().toUTCString())
   response.setHeader('x-amz-request-id', call.id)
-  for (const [name, value] of Object.entries(answer.headers ?? {})) response.setHeader(name, value)
+  for (const [name, value] of Object.entries(answer.headers ?? {})) {
+    const wrong = fault === 'other-checksum' && /^(x-amz-checksum-(?!type)|etag$)/i.test(name)
+    response.setHeader(name, wrong ? otherChecksum(value) : value)
+  }
   response.statusCode = answer.status
   const { body } = answer
   const bodiless = call.method === 'HEAD' || answer.status === 204 || answer.status === 304
@@ -213,6 +221,9 @@ async function send(
     response.destroy()
   }
 }
+
+/** As long, and of the same letters. */
+const otherChecksum = (value: string): string => value.replace(/[0-9a-f]/i, (first) => (first === '0' ? '1' : '0'))
 
 function ofText(text: string): Streamed {
   const bytes = Buffer.from(text)

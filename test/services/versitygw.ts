@@ -15,7 +15,7 @@ export const versitygw: Server = {
   install(directory) {
     if (existsSync(join(directory, 'versitygw'))) return
     const env = { ...process.env, GOBIN: directory }
-    execFileSync('go', ['install', 'github.com/versity/versitygw/cmd/versitygw@latest'], { env, stdio: 'inherit' })
+    execFileSync('go', ['install', 'github.com/versity/versitygw/cmd/versitygw@v1.8.0'], { env, stdio: 'inherit' })
   },
 
   async start(directory, scratch) {

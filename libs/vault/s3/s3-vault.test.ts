@@ -168,6 +168,14 @@ describe('a vault in S3', () => {
       'an error in a good answer': [{ kind: 'error-in-200', operation: 'CompleteMultipartUpload' }],
       'a lost answer to the beginning of an upload': [{ kind: 'lost-answer', operation: 'CreateMultipartUpload' }],
       'lost answers to small objects': [{ kind: 'lost-answer', operation: 'PutObject', times: 2 }],
+      'bits that flip on the way there': [
+        { kind: 'bit-flip-sent', operation: 'UploadPart', times: 2 },
+        { kind: 'bit-flip-sent', operation: 'PutObject' },
+      ],
+      'answers with another checksum than what was sent': [
+        { kind: 'other-checksum', operation: 'UploadPart', times: 2 },
+        { kind: 'other-checksum', operation: 'PutObject' },
+      ],
       'another writer of the same moment': [{ kind: 'conflict', operation: 'PutObject' }],
       'a token that expired': [{ kind: 'expired-token', operation: 'UploadPart' }],
     }
@@ -180,6 +188,24 @@ describe('a vault in S3', () => {
       expect(String(await read('a.json'))).toBe('{"a":1}')
       cloud.faults.clear()
       await expectSent(bytes)
+    })
+
+    const spoiling = (['bit-flip-sent', 'other-checksum'] as const).flatMap((kind) =>
+      (['sha256', 'md5'] as const).map((mode) => [kind, mode] as const),
+    )
+    test.each(spoiling)('a part with %s: it is sent once more (checksum=%s)', async (kind, mode) => {
+      const other = await openScratchVault(small, `${url}&checksum=${mode}`, { sizes: SMALL_PARTS })
+      const bytes = randomBytes(11_300)
+      const partsOf = async (key: string) => {
+        const before = cloud.requests.count('UploadPart')
+        await send(bytes, key, other)
+        return cloud.requests.count('UploadPart') - before
+      }
+      const parts = await partsOf('a.tar')
+      cloud.faults.add({ kind, operation: 'UploadPart' })
+      expect(await partsOf('b.tar')).toBe(parts + 1)
+      await expectSent(bytes, 'b.tar')
+      await other.close()
     })
 
     test('credentials that expire in the middle of an upload: it asks for new ones', async () => {
