@@ -23,6 +23,7 @@ const STARTS_WITHIN_SECONDS = 180
 
 const release = ({ version, javas, variable, password }: Release): Server => ({
   name: `elasticsearch-${version}`,
+  variable,
   packages: ['maven', 'unzip', 'openjdk-17-jre-headless'],
 
   install(directory) {
@@ -92,7 +93,7 @@ const release = ({ version, javas, variable, password }: Release): Server => ({
       throw error
     }
     const login = user ? `${user.name}:${encodeURIComponent(user.password)}@` : ''
-    return { env: { [variable]: `http://${login}127.0.0.1:${port}` }, stop }
+    return { url: `http://${login}127.0.0.1:${port}`, stop }
   },
 })
 

@@ -9,6 +9,7 @@ const STOPS_WITHIN_MS = 20_000
 
 export const localstack: Server = {
   name: 'localstack',
+  variable: 'FIRN_TEST_LOCALSTACK_URL',
   packages: ['python3-venv'],
 
   install(directory) {
@@ -55,7 +56,7 @@ export const localstack: Server = {
     )
     return {
       // It looks at no credentials.
-      env: { FIRN_TEST_LOCALSTACK_URL: `http://test:test@127.0.0.1:${port}` },
+      url: `http://test:test@127.0.0.1:${port}`,
       async stop() {
         kill('SIGTERM')
         const late = setTimeout(() => kill('SIGKILL'), STOPS_WITHIN_MS)

@@ -1,7 +1,8 @@
 /**
  * `npm run test:services`: the suites against real servers and with every tool that reads tars, ACLs and attributes. Installs what is
- * missing (as root), starts the servers on places of their own, and stops them again. Here a missing server or tool is a failure,
- * never a skip. Arguments go to Jest; FIRN_TEST_SERVERS=postgres,redis starts only those (then the others' suites fail).
+ * missing (as root), starts the servers on places of their own, and stops them again; one that is there already is taken where its
+ * variable names it (FIRN_TEST_REDIS_URL=redis://...). Here a missing server or tool is a failure, never a skip. Arguments go to Jest;
+ * FIRN_TEST_SERVERS=postgres,redis starts only those (then the others' suites fail).
  */
 import { spawnSync } from 'node:child_process'
 import { SERVERS, startServers } from './start.js'

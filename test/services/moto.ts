@@ -8,6 +8,7 @@ const STARTS_WITHIN_SECONDS = 120
 
 export const moto: Server = {
   name: 'moto',
+  variable: 'FIRN_TEST_MOTO_URL',
   packages: ['python3-venv'],
 
   install(directory) {
@@ -26,7 +27,7 @@ export const moto: Server = {
       () => server.exitCode !== null,
     )
     return {
-      env: { FIRN_TEST_MOTO_URL: `http://test:test@127.0.0.1:${port}` },
+      url: `http://test:test@127.0.0.1:${port}`,
       async stop() {
         server.kill('SIGTERM')
         await ended

@@ -7,6 +7,7 @@ import { type Server, untilReady } from './server.js'
 
 export const postgres: Server = {
   name: 'postgres',
+  variable: 'FIRN_TEST_POSTGRES_URL',
   packages: ['postgresql'],
   install() {},
   async start(_directory, scratch) {
@@ -30,7 +31,7 @@ export const postgres: Server = {
       () => server.exitCode !== null,
     )
     return {
-      env: { FIRN_TEST_POSTGRES_URL: url },
+      url,
       async stop() {
         server.kill('SIGINT') // at once, and in order
         await ended

@@ -4,10 +4,11 @@ import type { Server } from './server.js'
 
 export const redis: Server = {
   name: 'redis',
+  variable: 'FIRN_TEST_REDIS_URL',
   packages: ['redis-server', 'openssl'],
   install() {},
   async start() {
     const server = await scratchRedis()
-    return { env: { FIRN_TEST_REDIS_URL: server.url }, stop: () => server.stop() }
+    return { url: server.url, stop: () => server.stop() }
   },
 }

@@ -5,6 +5,8 @@ import { join } from 'node:path'
 
 export interface Server {
   readonly name: string
+  /** `FIRN_TEST_<SERVER>_URL`, where the suites read its address. */
+  readonly variable: string
   /** Packages of Debian's that it needs; all servers' are installed in one go. */
   readonly packages: readonly string[]
   /** What comes from another registry; does nothing where it is there already. `directory` is kept from run to run. */
@@ -14,8 +16,8 @@ export interface Server {
 }
 
 export interface Started {
-  /** What the suites read to find it: `FIRN_TEST_<SERVER>_URL`. */
-  readonly env: Readonly<Record<string, string>>
+  /** With name and password, where it asks for them. */
+  readonly url: string
   /** Stops it; nothing of it is left running. */
   stop(): Promise<void>
 }

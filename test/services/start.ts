@@ -12,29 +12,45 @@ import { versitygw } from './versitygw.js'
 
 export const SERVERS: readonly Server[] = [postgres, redis, elasticsearch, elasticsearch8, versitygw, localstack, moto]
 
-/** `tools` are packages of Debian's that are wanted beside them. */
-export async function startServers(servers: readonly Server[], tools: readonly string[] = []): Promise<Started> {
+export interface Running {
+  /** What the suites read to find them. */
+  readonly env: Readonly<Record<string, string>>
+  /** Stops those that were started here; nothing of them is left running. */
+  stop(): Promise<void>
+}
+
+/** A server whose variable is set already is there, and taken as it is. `tools` are packages of Debian's that are wanted beside them. */
+export async function startServers(servers: readonly Server[], tools: readonly string[] = []): Promise<Running> {
   installPackages([...tools, ...servers.flatMap(({ packages }) => packages)])
   const scratch = mkdtempSync(join(tmpdir(), 'firn-srv-'))
   chmodSync(scratch, 0o711) // some servers have users of their own, who must get to their place
   const started: Started[] = []
+  const env: Record<string, string> = {}
   const stop = async () => {
     for (const server of started.reverse()) await server.stop().catch((error) => console.error(String(error)))
     rmSync(scratch, { recursive: true, force: true })
   }
   try {
-    for (const server of servers) {
-      const kept = join(serversDirectory(), server.name)
-      const own = join(scratch, server.name)
+    for (const { name, variable, install, start } of servers) {
+      const there = process.env[variable]
+      if (there) {
+        process.stderr.write(`${name} is there already\n`)
+        env[variable] = there
+        continue
+      }
+      const kept = join(serversDirectory(), name)
+      const own = join(scratch, name)
       mkdirSync(kept, { recursive: true })
       mkdirSync(own)
-      process.stderr.write(`starting ${server.name}\n`)
-      await server.install(kept)
-      started.push(await server.start(kept, own))
+      process.stderr.write(`starting ${name}\n`)
+      await install(kept)
+      const server = await start(kept, own)
+      started.push(server)
+      env[variable] = server.url
     }
   } catch (error) {
     await stop()
     throw error
   }
-  return { env: Object.assign({}, ...started.map(({ env }) => env)) as Record<string, string>, stop }
+  return { env, stop }
 }

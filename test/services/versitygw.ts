@@ -10,6 +10,7 @@ const STARTS_WITHIN_SECONDS = 60
 
 export const versitygw: Server = {
   name: 'versitygw',
+  variable: 'FIRN_TEST_VERSITYGW_URL',
   packages: [],
 
   install(directory) {
@@ -36,7 +37,7 @@ export const versitygw: Server = {
       () => server.exitCode !== null,
     )
     return {
-      env: { FIRN_TEST_VERSITYGW_URL: `http://${key}:${secret}@127.0.0.1:${port}` },
+      url: `http://${key}:${secret}@127.0.0.1:${port}`,
       async stop() {
         server.kill('SIGTERM')
         await ended
