@@ -163,5 +163,12 @@ describe('a URL that is shown', () => {
     ['http://elastic:9200/a?b=c@d', 'http://elastic:9200/a?b=c@d'],
     ['local:/srv/vault?thaw=5', 'local:/srv/vault?thaw=5'],
     ['embedded:', 'embedded:'],
+    ['s3://cold?endpoint=http://key:hunter2@host', 's3://cold?endpoint=http://key:***@host'],
+    [
+      's3://cold?endpoint=http%3A%2F%2Fkey%3Ahunter2%40host&region=x',
+      's3://cold?endpoint=http%3A%2F%2Fkey%3A***%40host&region=x',
+    ],
+    ['s3://cold?endpoint=http%3A%2F%2Fhost%3A9000', 's3://cold?endpoint=http%3A%2F%2Fhost%3A9000'],
+    ['s3://cold?endpoint=hunter2%zz', 's3://cold?endpoint=***'],
   ])('%s becomes %s', (url, shown) => expect(redacted(url)).toBe(shown))
 })

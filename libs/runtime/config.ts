@@ -281,8 +281,22 @@ function vaultUrl(text: string): string {
 /** What to put before the name of a command when telling somebody what to type next: how this one was begun. */
 export const typedBefore = (env: NodeJS.ProcessEnv = process.env): string => (env['npm_command'] === 'exec' ? 'npx ' : '')
 
-/** A URL for showing, without its password. What cannot be taken apart is hidden rather than shown. */
+/** A URL for showing, without its password, nor those of URLs among its options. What cannot be taken apart is hidden rather than shown. */
 export function redacted(url: string): string {
   const password = URL.canParse(url) ? /(:\/\/[^:/?#@]*):[^?]*@/ : /(:\/\/[^:/?#@]*):.*@/s
-  return url.replace(password, '$1:***@').replace(/([?&][^=&]*(?:pass|secret|token|key)[^=&]*=)[^&#]+/gi, '$1***')
+  return url
+    .replace(password, '$1:***@')
+    .replace(/([?&][^=&]*(?:pass|secret|token|key)[^=&]*=)[^&#]+/gi, '$1***')
+    .replace(/([?&][^=&]*=)([^&#]*%[^&#]*)/g, (_, name: string, value: string) => name + redactedOption(value))
+}
+
+function redactedOption(value: string): string {
+  let plain: string
+  try {
+    plain = decodeURIComponent(value)
+  } catch {
+    return '***'
+  }
+  const shown = redacted(plain)
+  return shown === plain ? value : encodeURIComponent(shown)
 }

@@ -16,8 +16,10 @@ import { NTH_OPERATION } from './nth-operation.js'
 import { closePlaces } from './place.js'
 import { PROCESSES } from './processes.js'
 import { RANDOM_WALK } from './random-walk.js'
+import { SECRETS } from './secrets.js'
 import { SHARED_TARGET } from './shared-target.js'
 import { TAMPERED_ROWS } from './tampered-rows.js'
+import { TREES } from './trees.js'
 
 /** In the order in which they run. */
 const CASES: readonly Case[] = [
@@ -30,6 +32,8 @@ const CASES: readonly Case[] = [
   ...SHARED_TARGET,
   ...LOST_DATABASE,
   ...DELETION,
+  ...TREES,
+  ...SECRETS,
 ]
 
 const { values } = parseArgs({
