@@ -167,7 +167,9 @@ describe('a packed tree', () => {
       const into = directory()
       const tar = join(into, 'a.tar')
       writeFileSync(tar, (await pack(plannedTree(root))).tar)
-      execFileSync('bsdtar', ['-xpf', tar, '-C', into], { stdio: ['ignore', 'inherit', 'pipe'] })
+      // In the C locale it has no names that are not ASCII.
+      const env = { ...process.env, LC_ALL: 'C.UTF-8' }
+      execFileSync('bsdtar', ['-xpf', tar, '-C', into], { env, stdio: ['ignore', 'inherit', 'pipe'] })
       const before = plannedTree(root)
       const after = plannedTree(join(into, root))
       const what = (entries: readonly PlannedEntry[], from: string) =>
