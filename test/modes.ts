@@ -131,8 +131,8 @@ async function openDistributed({ cold = false }: InstallationOptions = {}): Prom
   }
 }
 
-/** A queue and an index of this name. */
-const serversBeside = (name: string): NodeJS.ProcessEnv => ({
+/** The settings for a queue and an index of this name. */
+export const serversBeside = (name: string): NodeJS.ProcessEnv => ({
   FIRN_QUEUE_URL: `${serverUrl('FIRN_TEST_REDIS_URL')}?prefix={${name}}`,
   FIRN_SEARCH_URL: `${serverUrl('FIRN_TEST_ELASTICSEARCH_URL').replace(/\/$/, '')}/${name}`,
 })

@@ -6,6 +6,7 @@ import { randomBytes } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from '@jest/globals'
 import { scratchDatabase } from '../database.js'
 import { filesOf, type Home, openHome, type Running, says } from '../firn.js'
+import { serversBeside } from '../modes.js'
 import { describeWithServer, serverUrl } from '../tools.js'
 import { lookAt, makeFiles } from '../tree.js'
 
@@ -23,8 +24,7 @@ describeWithServer('FIRN_TEST_LOCALSTACK_URL', 'every server at once', (s3) => {
     expect(made.status).toBe(200)
     at = openHome({
       FIRN_DATABASE_URL: database.url,
-      FIRN_QUEUE_URL: `${serverUrl('FIRN_TEST_REDIS_URL')}?prefix={${name}}`,
-      FIRN_SEARCH_URL: `${serverUrl('FIRN_TEST_ELASTICSEARCH_URL').replace(/\/$/, '')}/${name}`,
+      ...serversBeside(name),
       FIRN_VAULT_URL: `s3://${name}/archive?class=DEEP_ARCHIVE&region=us-east-1&endpoint=${origin}`,
       FIRN_CHECK_SECONDS: '2',
       FIRN_WORKERS: '1',

@@ -12,7 +12,7 @@ import { versitygw } from './versitygw.js'
 
 export const SERVERS: readonly Server[] = [postgres, redis, elasticsearch, elasticsearch8, versitygw, localstack, moto]
 
-export interface Running {
+export interface StartedServers {
   /** What the suites read to find them. */
   readonly env: Readonly<Record<string, string>>
   /** Stops those that were started here; nothing of them is left running. */
@@ -20,7 +20,7 @@ export interface Running {
 }
 
 /** A server whose variable is set already is there, and taken as it is. `tools` are packages of Debian's that are wanted beside them. */
-export async function startServers(servers: readonly Server[], tools: readonly string[] = []): Promise<Running> {
+export async function startServers(servers: readonly Server[], tools: readonly string[] = []): Promise<StartedServers> {
   installPackages([...tools, ...servers.flatMap(({ packages }) => packages)])
   const scratch = mkdtempSync(join(tmpdir(), 'firn-srv-'))
   chmodSync(scratch, 0o711) // some servers have users of their own, who must get to their place

@@ -6,12 +6,12 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
-import pg from 'pg'
-import { openEmbeddedPostgres } from '#libs/runtime/postgres/embedded-postgres.js'
-import { startCloud } from '../cloud/cloud.js'
-import { type CommandName, openHome } from '../firn.js'
+import type pg from 'pg'
+import type { Cloud } from '../cloud/cloud.js'
+import type { CommandName } from '../firn.js'
 import type { Case, CaseContext } from './case.js'
 import { fail } from './check-invariants.js'
+import { openPlace } from './place.js'
 import { plantTree } from './plant.js'
 import { randomFrom } from './random.js'
 
@@ -33,10 +33,9 @@ async function secrets(context: CaseContext): Promise<void> {
     canaries.set(what, made)
     return made
   }
-  const cloud = await startCloud({ buckets: ['cold'], thawHours: () => 0.0001 })
-  const at = openHome({ FIRN_CHECK_SECONDS: '1' })
-  const postgres = await openEmbeddedPostgres({ home: at.home, log: () => {}, durable: false })
-  const sql = new pg.Pool({ connectionString: postgres.url, max: 1 })
+  const place = await openPlace('s3')
+  const { at, sql, databaseUrl } = place
+  const cloud = place.cloud as Cloud
   const faults: string[] = []
   const find = (where: string, text: string) => {
     for (const [what, value] of canaries)
@@ -61,18 +60,16 @@ async function secrets(context: CaseContext): Promise<void> {
     canaries.set('the session token', sessionToken)
     const password = canary('the password of the database')
     await sql.query(`CREATE ROLE canary_user LOGIN SUPERUSER PASSWORD '${password}'`)
-    const database = new URL(postgres.url)
+    const database = new URL(databaseUrl)
     database.username = 'canary_user'
     database.password = password
-    const vault = `s3://cold?class=DEEP_ARCHIVE&endpoint=${encodeURIComponent(cloud.url)}`
-    const cloudEnv = { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey, AWS_REGION: cloud.region }
     const good = {
-      ...cloudEnv,
+      AWS_ACCESS_KEY_ID: accessKeyId,
+      AWS_SECRET_ACCESS_KEY: secretAccessKey,
       AWS_SESSION_TOKEN: sessionToken,
       FIRN_DATABASE_URL: database.href,
       FIRN_QUEUE_URL: database.href,
       FIRN_SEARCH_URL: database.href,
-      FIRN_VAULT_URL: vault,
       FIRN_LOG_LEVEL: 'trace',
       SOMETHING_ELSE: canary('a variable of somebody else'),
     }
@@ -134,7 +131,7 @@ async function secrets(context: CaseContext): Promise<void> {
       {
         FIRN_DATABASE_URL: withPassword(
           'a password in the query',
-          `${postgres.url}${postgres.url.includes('?') ? '&' : '?'}password=SECRET`,
+          `${databaseUrl}${databaseUrl.includes('?') ? '&' : '?'}password=SECRET`,
         ),
       },
       { FIRN_QUEUE_URL: withPassword('the password of a Redis that is away', 'redis://user:SECRET@127.0.0.1:1/0') },
@@ -167,10 +164,7 @@ async function secrets(context: CaseContext): Promise<void> {
     context.count('arguments of processes searched for secrets', argumentsSeen)
     fail('I8', [...new Set(faults)])
   } finally {
-    await sql.end()
-    await postgres.close()
-    await cloud.stop()
-    at.dispose()
+    await place.close()
   }
 }
 
