@@ -18,6 +18,8 @@ const ENOUGH_IDS = 256
 /** Of the first window: some thousand runs where bundles have 1,000 files. */
 const FIRST_BUNDLES = 64n
 const WIDER = 8n
+/** After a window without any: what lies there is rare, or of other sets, and each window costs a scan of the index. */
+const FAR_WIDER = 64n
 
 /** Lists of ids, descending. */
 export async function* findRuns(
@@ -43,7 +45,7 @@ export async function* findRuns(
     )
     const ids = rows.map(([id]) => BigInt(id as string))
     above = ids.length < IDS_AT_ONCE ? from : (ids.at(-1) as bigint)
-    if (ids.length < ENOUGH_IDS) width *= WIDER
+    if (ids.length < ENOUGH_IDS) width *= ids.length === 0 ? FAR_WIDER : WIDER
     if (ids.length > 0) yield ids
   }
 }
