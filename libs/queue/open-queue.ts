@@ -7,6 +7,8 @@ export interface QueueDeps {
   readonly onError: (error: unknown) => void
   /** Told, when it is opened and later, what its owner should know of the store and what is no error. */
   readonly onNotice?: (text: string) => void
+  /** Spans of every job; needs the package bullmq-otel. */
+  readonly traced?: boolean
 }
 
 type Opener = (url: string, deps: QueueDeps) => Promise<JobQueue>

@@ -50,6 +50,7 @@ describe('the configuration', () => {
       restoreDir: '/srv/firn/restore',
       uploadMemoryBytes: 536_870_912,
       logLevel: 'info',
+      telemetry: 'none',
     })
     expect(origins).toMatchObject({ home: 'FIRN_HOME', host: 'default', vaultUrl: 'default' })
     expect(Object.isFrozen(config)).toBe(true)

@@ -30,10 +30,15 @@ export interface Config {
   readonly logLevel: LogLevel
   /** Where daemons answer for their health: `9464`, `127.0.0.1:9464`; '' is nowhere. */
   readonly healthPort: string
+  /** Who is told how long each job takes. */
+  readonly telemetry: Telemetry
 }
 
 const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error'] as const
 export type LogLevel = (typeof LOG_LEVELS)[number]
+
+const TELEMETRIES = ['none', 'opentelemetry'] as const
+export type Telemetry = (typeof TELEMETRIES)[number]
 
 /** Where a value came from: `--vault`, `FIRN_VAULT_URL`, a file's path, or `default`. */
 export type Origins = Readonly<Record<keyof Config, string>>
@@ -82,6 +87,7 @@ const SETTINGS: { readonly [K in keyof Config]: Setting<K> } = {
   pricesFile: { variable: 'FIRN_PRICES_FILE', parse: resolvedPath, byDefault: () => SHIPPED_PRICES },
   logLevel: { variable: 'FIRN_LOG_LEVEL', parse: oneOf(LOG_LEVELS), byDefault: () => 'info' },
   healthPort: { variable: 'FIRN_HEALTH_PORT', parse: healthAddress, byDefault: () => '' },
+  telemetry: { variable: 'FIRN_TELEMETRY', parse: oneOf(TELEMETRIES), byDefault: () => 'none' },
 }
 
 const KEYS = Object.keys(SETTINGS) as (keyof Config)[]

@@ -76,7 +76,8 @@ export function openRuntime({ config, log, migrate, onNotice = (text) => log.war
   const queue = once(async () => {
     const { openQueue } = await import('#libs/queue/open-queue.js')
     const url = config.queueUrl === 'postgres:' ? await database() : config.queueUrl
-    const queue = await openQueue(url, { onError: (error) => log.warn({ error: String(error) }, 'queue'), onNotice })
+    const onError = (error: unknown) => log.warn({ error: String(error) }, 'queue')
+    const queue = await openQueue(url, { onError, onNotice, traced: config.telemetry === 'opentelemetry' })
     releasers.push(() => queue.close())
     return watchedQueue(queue)
   })

@@ -5,12 +5,15 @@ import { join } from 'node:path'
 import { elasticsearch, elasticsearch8 } from './elasticsearch.js'
 import { localstack } from './localstack.js'
 import { moto } from './moto.js'
+import { opentelemetry } from './opentelemetry.js'
 import { postgres } from './postgres.js'
 import { redis } from './redis.js'
 import { installPackages, type Server, type Started, serversDirectory } from './server.js'
 import { versitygw } from './versitygw.js'
 
-export const SERVERS: readonly Server[] = [postgres, redis, elasticsearch, elasticsearch8, versitygw, localstack, moto]
+export const SERVERS: readonly Server[] = [
+  ...[postgres, redis, elasticsearch, elasticsearch8, versitygw, localstack, moto, opentelemetry],
+]
 
 export interface StartedServers {
   /** What the suites read to find them. */

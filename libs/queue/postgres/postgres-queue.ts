@@ -17,6 +17,7 @@ import { asFailure, bullmqQueue, STALLED_AT_MOST } from '../bullmq-queue.js'
 import { RETRY_DELAY_MS } from '../jobs.js'
 import type { QueueDeps } from '../open-queue.js'
 import type { JobQueue } from '../queue.js'
+import { loadTelemetry } from '../telemetry.js'
 import { toldOnce } from '../told-once.js'
 
 export interface PostgresQueueOptions extends QueueDeps {
@@ -43,6 +44,7 @@ const CLOCK_LEEWAY_MS = 1_000
 export async function openPostgresQueue(options: PostgresQueueOptions): Promise<JobQueue> {
   const { url, poolSize = 4, lockDurationMs = 60_000, retryDelayMs = RETRY_DELAY_MS } = options
   const onError = toldOnce(options.onError)
+  const telemetry = options.traced ? loadTelemetry(options.onNotice ?? (() => {})) : undefined
   const pool = new pg.Pool({
     ...withSettings(url),
     max: poolSize,
@@ -58,6 +60,8 @@ export async function openPostgresQueue(options: PostgresQueueOptions): Promise<
   // A pool is what BullMQ asks for; its own picture of one lacks the overloads of the real type.
   const connection = pool as unknown as PostgresConnectionOptions
 
+  const bullmqOptions = { connection, ...(telemetry && { telemetry: telemetry.forBullmq }) }
+
   try {
     await prepare(pool)
   } catch (error) {
@@ -72,7 +76,7 @@ export async function openPostgresQueue(options: PostgresQueueOptions): Promise<
       new FirnError('database', `The queue does not answer as it should: ${asFailure(error).message}.`, { cause: error }),
 
     openQueue(name) {
-      const queue = new Queue(name, { connection, streams: { events: { maxLen: KEPT_EVENTS } } }, createPostgresBackend)
+      const queue = new Queue(name, { ...bullmqOptions, streams: { events: { maxLen: KEPT_EVENTS } } }, createPostgresBackend)
       queue.on('error', onError)
       return queue
     },
@@ -84,7 +88,7 @@ export async function openPostgresQueue(options: PostgresQueueOptions): Promise<
         name,
         processor,
         {
-          connection,
+          ...bullmqOptions,
           concurrency,
           lockDuration: lockDurationMs,
           stalledInterval: Math.max(1, Math.floor(lockDurationMs / 2)),
@@ -99,7 +103,10 @@ export async function openPostgresQueue(options: PostgresQueueOptions): Promise<
       return worker
     },
 
-    close: ended,
+    async close() {
+      await ended()
+      await telemetry?.flush()
+    },
   })
 }
 

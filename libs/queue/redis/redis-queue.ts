@@ -9,6 +9,7 @@ import { bullmqQueue, STALLED_AT_MOST } from '../bullmq-queue.js'
 import { JOB_NAMES, RETRY_DELAY_MS } from '../jobs.js'
 import type { QueueDeps } from '../open-queue.js'
 import type { JobName, JobQueue } from '../queue.js'
+import { loadTelemetry } from '../telemetry.js'
 import { checkServer } from './check-server.js'
 import { connectRedis, refusal } from './connections.js'
 import { isOutage, tellerOf } from './outage.js'
@@ -35,6 +36,8 @@ export async function openRedisQueue(options: RedisQueueOptions): Promise<JobQue
   const place = redisPlace(options.url)
   const { prefix, where } = place
   const onNotice = options.onNotice ?? (() => {})
+  const telemetry = options.traced ? loadTelemetry(onNotice) : undefined
+  const bullmqOptions = { prefix, ...(telemetry && { telemetry: telemetry.forBullmq }) }
   const teller = tellerOf(where, { onError: options.onError, onNotice })
   const connections = await connectRedis(place, teller)
   const queues = new Map<JobName, Queue>()
@@ -45,7 +48,7 @@ export async function openRedisQueue(options: RedisQueueOptions): Promise<JobQue
     for (const name of JOB_NAMES) {
       const queue = new Queue(name, {
         connection: connections.producer,
-        prefix,
+        ...bullmqOptions,
         streams: { events: { maxLen: KEPT_EVENTS } },
       })
       queue.on('error', teller.tell)
@@ -67,7 +70,7 @@ export async function openRedisQueue(options: RedisQueueOptions): Promise<JobQue
       const own = connections.forWorker()
       const worker = new Worker(name, processor, {
         connection: own.main,
-        prefix,
+        ...bullmqOptions,
         concurrency,
         lockDuration: lockDurationMs,
         stalledInterval: Math.max(1, Math.floor(lockDurationMs / 2)),
@@ -103,6 +106,7 @@ export async function openRedisQueue(options: RedisQueueOptions): Promise<JobQue
     async close() {
       await Promise.all([...queues.values()].map((queue) => queue.close()))
       await connections.close()
+      await telemetry?.flush()
     },
   })
 }
