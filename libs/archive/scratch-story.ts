@@ -7,9 +7,9 @@ import type { BundleRow, Catalog, FileRow, Selection, SetRequest, SetRow } from 
 import { migrate } from '#libs/catalog/migrate.js'
 import { openCatalog } from '#libs/catalog/open-catalog.js'
 import { rawFromText } from '#libs/os/raw.js'
-import { openQueue } from '#libs/queue/open-queue.js'
 import { openPostgresQueue } from '#libs/queue/postgres/postgres-queue.js'
 import type { JobQueue } from '#libs/queue/queue.js'
+import { openRedisQueue } from '#libs/queue/redis/redis-queue.js'
 import { openSearchIndex } from '#libs/search/open-index.js'
 import { openLocalVault } from '#libs/vault/local/local-vault.js'
 import type { Vault } from '#libs/vault/vault.js'
@@ -62,8 +62,10 @@ export interface StoryOptions {
   readonly thawSeconds?: number
   readonly now?: () => number
   readonly packers?: number
-  /** Another queue than the one in the story's own database. */
-  readonly queueUrl?: string
+  /** A Redis for the queue, instead of the story's own database. */
+  readonly redisUrl?: string
+  /** How long a job stays a silent worker's, in Redis. */
+  readonly lockDurationMs?: number
 }
 
 export async function openStory(options: StoryOptions = {}): Promise<ScratchStory> {
@@ -72,8 +74,9 @@ export async function openStory(options: StoryOptions = {}): Promise<ScratchStor
   const { url, drop } = await scratchDatabase()
   await migrate(url)
   const catalog = await openCatalog({ url, poolSize: 10 })
-  const queue = options.queueUrl
-    ? await openQueue(options.queueUrl, { onError: () => {} })
+  const { redisUrl, lockDurationMs } = options
+  const queue = redisUrl
+    ? await openRedisQueue({ url: redisUrl, onError: () => {}, ...(lockDurationMs !== undefined && { lockDurationMs }) })
     : await openPostgresQueue({ url, onError: () => {}, retryDelayMs: 20 })
   const index = await openSearchIndex(url)
   const { thawSeconds, now } = options
