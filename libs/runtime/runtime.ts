@@ -54,6 +54,7 @@ export function openRuntime({ config, log, migrate, onNotice = (text) => log.war
   const releasers = createReleasers()
   const embedded = config.databaseUrl === 'embedded:'
   const vaults = openVaults(config, releasers.push)
+  // Whoever needs it asks for it before loading what is to be done with it: the embedded server starts meanwhile.
   const database = once(async () => {
     let url = config.databaseUrl
     if (embedded) {
@@ -68,14 +69,14 @@ export function openRuntime({ config, log, migrate, onNotice = (text) => log.war
     return url
   })
   const catalog = once(async () => {
-    const { openCatalog } = await import('#libs/catalog/open-catalog.js')
-    const catalog = await openCatalog({ url: await database(), poolSize: config.workers + 6 })
+    const [url, { openCatalog }] = await Promise.all([database(), import('#libs/catalog/open-catalog.js')])
+    const catalog = await openCatalog({ url, poolSize: config.workers + 6 })
     releasers.push(() => catalog.close())
     return withSteps('catalog', catalog)
   })
   const queue = once(async () => {
-    const { openQueue } = await import('#libs/queue/open-queue.js')
-    const url = config.queueUrl === 'postgres:' ? await database() : config.queueUrl
+    const place = config.queueUrl === 'postgres:' ? database() : config.queueUrl
+    const [url, { openQueue }] = await Promise.all([place, import('#libs/queue/open-queue.js')])
     const onError = (error: unknown) => log.warn({ error: String(error) }, 'queue')
     const queue = await openQueue(url, { onError, onNotice, traced: config.telemetry === 'opentelemetry' })
     releasers.push(() => queue.close())
@@ -93,8 +94,9 @@ export function openRuntime({ config, log, migrate, onNotice = (text) => log.war
     catalog,
     queue,
     index: once(async () => {
-      const { openSearchIndex } = await import('#libs/search/open-index.js')
-      const index = await openSearchIndex(config.searchUrl === 'postgres:' ? await database() : config.searchUrl)
+      const place = config.searchUrl === 'postgres:' ? database() : config.searchUrl
+      const [url, { openSearchIndex }] = await Promise.all([place, import('#libs/search/open-index.js')])
+      const index = await openSearchIndex(url)
       releasers.push(() => index.close())
       return withSteps('index', index)
     }),
