@@ -43,7 +43,11 @@ export interface Searchable {
 }
 
 export function matchesQuery(query: Query, { path, description, tags }: Searchable): boolean {
-  const readings = [readingOf(looseTextOf(path)), ...setReadings(description, tags)]
+  return matchesReadings(query, [readingOf(looseTextOf(path)), ...setReadings(description, tags)])
+}
+
+/** The same, for a caller who asks much of the same texts and splits them once. */
+export function matchesReadings(query: Query, readings: readonly Reading[]): boolean {
   const has = (phrase: Phrase) => readings.some((reading) => hasPhrase(reading, phrase))
   return query.all.every(has) && !query.none.some(has)
 }

@@ -2,9 +2,9 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
 import { looseTextOf, type Raw, rawFromBytes, rawFromText } from '#libs/os/raw.js'
-import { matchesQuery, parseQuery } from './query.js'
+import { matchesReadings, parseQuery, setReadings } from './query.js'
 import type { Hit, IndexedBundle, IndexedSet, SearchIndex } from './search-index.js'
-import { wordsOf } from './words.js'
+import { type Reading, readingOf, wordsOf } from './words.js'
 
 /** A place for one index, empty at first. */
 export interface IndexPlace {
@@ -44,13 +44,24 @@ export function describeSearchIndex(name: string, makePlace: () => Promise<Index
       return [...found].sort()
     }
 
+    // Thousands of paths are asked some hundred times: each is split once.
+    const readings = new Map<Raw, Reading>()
+    function readingOfPath(path: Raw): Reading {
+      const known = readings.get(path)
+      if (known !== undefined) return known
+      const reading = readingOf(looseTextOf(path))
+      readings.set(path, reading)
+      return reading
+    }
+
     function bruteForce(text: string, among: readonly IndexedBundle[], setsNow: readonly IndexedSet[] = sets): string[] {
       const query = parseQuery(text)
       const setOf = new Map(setsNow.map((set) => [set.id, set]))
       return among
         .flatMap(({ number, setId, files }) => {
           const { description, tags } = setOf.get(setId) as IndexedSet
-          const matching = files.filter(({ path }) => matchesQuery(query, { path, description, tags }))
+          const ofSet = setReadings(description, tags)
+          const matching = files.filter(({ path }) => matchesReadings(query, [readingOfPath(path), ...ofSet]))
           return matching.map(({ seq }) => keyOf({ bundleNumber: number, seq }))
         })
         .sort()
