@@ -1,3 +1,5 @@
+import { availableParallelism } from 'node:os'
+
 // Jest runs on compiled files: worker threads need JavaScript, and the tests then see what users run.
 export default {
   testEnvironment: 'node',
@@ -6,5 +8,8 @@ export default {
   transform: {},
   globalSetup: './test/global-setup.js',
   globalTeardown: './test/global-teardown.js',
+  testSequencer: './test/sequencer.js',
   testTimeout: 60_000,
+  // Half of the time a suite waits: for a process to start, for a server. One suite for each processor, and one more.
+  maxWorkers: availableParallelism() + 1,
 }

@@ -65,7 +65,7 @@ const OPTIONAL: ReadonlySet<string> = new Set(['bullmq-otel'])
 const COMES_WITH: Readonly<Record<string, string>> = { '@jest/globals': 'jest' }
 
 const READS_ENVIRONMENT = /^(libs\/runtime\/config[^/]*\.ts|prisma\.config\.ts)$/
-const MAY_EXPORT_DEFAULT = /^([^/]+\.config\.(js|ts)|test\/global-(setup|teardown)\.ts)$/
+const MAY_EXPORT_DEFAULT = /^([^/]+\.config\.(js|ts)|test\/(global-setup|global-teardown|sequencer)\.ts)$/
 const FRONT_DOOR = 'apps/firn.ts'
 
 const isTest = (path: string): boolean => /^(test|bench)\/|(\.test|-suite)\.ts$|\/(test|scratch)-[^/]+\.ts$/.test(path)
