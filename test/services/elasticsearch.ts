@@ -6,7 +6,7 @@
  */
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { appendFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { freePort } from '../free-port.js'
 import { installPackages, type Server, untilReady } from './server.js'
@@ -49,8 +49,8 @@ const release = ({ version, javas, variable, password }: Release): Server => ({
     const user = password ? { name: 'firn', password: `/@:%${randomBytes(12).toString('hex')}` } : undefined
     if (user) {
       writeFileSync(join(home, 'config', 'roles.yml'), ROLES)
-      for (const [name, role] of [[user.name, 'superuser'], ...LESSER] as const)
-        execFileSync('bin/elasticsearch-users', ['useradd', name, '-p', user.password, '-r', role], as)
+      execFileSync('bin/elasticsearch-users', ['useradd', user.name, '-p', user.password, '-r', 'superuser'], as)
+      addUsersLike(user.name, join(home, 'config'))
     }
     const port = await freePort()
     const settings = [
@@ -119,6 +119,16 @@ const LESSER = [
 const ROLES = `writes: { indices: [{ names: ['t*'], privileges: [manage, read, write] }] }
 reads: { indices: [{ names: ['t*'], privileges: [read, view_index_metadata] }] }
 `
+
+/** With the same password: what is asked of its own program takes a Java machine each time. */
+function addUsersLike(name: string, config: string): void {
+  const hash = new RegExp(`^${name}:(.+)$`, 'm').exec(readFileSync(join(config, 'users'), 'utf8'))?.[1]
+  if (hash === undefined) throw new Error(`Elasticsearch's file of users has no ${name}`)
+  for (const [lesser, role] of LESSER) {
+    appendFileSync(join(config, 'users'), `${lesser}:${hash}\n`)
+    appendFileSync(join(config, 'users_roles'), `${role}:${lesser}\n`)
+  }
+}
 
 const zipOf = (version: string): string => `elasticsearch-${version}.zip`
 

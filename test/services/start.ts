@@ -33,24 +33,33 @@ export async function startServers(servers: readonly Server[], tools: readonly s
     for (const server of started.reverse()) await server.stop().catch((error) => console.error(String(error)))
     rmSync(scratch, { recursive: true, force: true })
   }
+  const missing: Server[] = []
+  for (const server of servers) {
+    const there = process.env[server.variable]
+    if (there) {
+      process.stderr.write(`${server.name} is there already\n`)
+      env[server.variable] = there
+    } else missing.push(server)
+  }
   try {
-    for (const { name, variable, install, start } of servers) {
-      const there = process.env[variable]
-      if (there) {
-        process.stderr.write(`${name} is there already\n`)
-        env[variable] = there
-        continue
-      }
-      const kept = join(serversDirectory(), name)
-      const own = join(scratch, name)
+    const places = new Map<Server, readonly [kept: string, own: string]>()
+    for (const server of missing) {
+      const [kept, own] = [join(serversDirectory(), server.name), join(scratch, server.name)]
       mkdirSync(kept, { recursive: true })
       mkdirSync(own)
-      process.stderr.write(`starting ${name}\n`)
-      await install(kept)
-      const server = await start(kept, own)
-      started.push(server)
-      env[variable] = server.url
+      process.stderr.write(`installing ${server.name}\n`)
+      await server.install(kept)
+      places.set(server, [kept, own])
     }
+    // Side by side: most of a start is waiting.
+    const starts = [...places].map(async ([server, [kept, own]]) => {
+      process.stderr.write(`starting ${server.name}\n`)
+      const begun = await server.start(kept, own)
+      started.push(begun)
+      env[server.variable] = begun.url
+    })
+    const failed = (await Promise.allSettled(starts)).find((start) => start.status === 'rejected')
+    if (failed) throw failed.reason
   } catch (error) {
     await stop()
     throw error

@@ -248,6 +248,8 @@ interface Pair {
 function pairCase({ kind, queue }: Pair): Case {
   const whole = kind === 'local' && queue === 'postgres'
   return {
+    // Whoever restarts waits for the dead one's lock in Redis to pass.
+    waits: queue === 'redis',
     name: `kill/${queue}-${kind}`,
     async run(context) {
       const queueUrl = queue === 'redis' ? process.env['FIRN_TEST_REDIS_URL'] : undefined

@@ -1,9 +1,10 @@
 /**
  * `npm run torture -- [--profile ci|soak] [--seed N] [--only <case>]... [--list]`: proof by crash, fault and hostile input that no file
- * is lost or misreported. Runs the cases one after another, prints what was counted, and for each failure the command that replays it.
+ * is lost or misreported. Runs the cases, a few at a time, prints what was counted, and for each failure the command that replays it.
  */
 import { randomInt } from 'node:crypto'
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
 import setUp from '../global-setup.js'
 import tearDown from '../global-teardown.js'
@@ -21,7 +22,10 @@ import { SHARED_TARGET } from './shared-target.js'
 import { TAMPERED_ROWS } from './tampered-rows.js'
 import { TREES } from './trees.js'
 
-/** In the order in which they run. */
+/** One for each processor: what a case waits for, others use. Each has its own directory, database and randomness. */
+const AT_A_TIME = availableParallelism()
+
+/** In the order in which they begin. */
 const CASES: readonly Case[] = [
   ...KILL_POINTS,
   ...NTH_OPERATION,
@@ -73,8 +77,11 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
 }
 try {
   const beside = chosen.filter(({ waits }) => waits).map(runCase)
-  for (const one of chosen) if (!one.waits) await runCase(one)
-  await Promise.all(beside)
+  const left = chosen.filter(({ waits }) => !waits)
+  const lanes = Array.from({ length: AT_A_TIME }, async () => {
+    for (let one = left.shift(); one !== undefined; one = left.shift()) await runCase(one)
+  })
+  await Promise.all([...beside, ...lanes])
 } finally {
   await tearDown()
 }
@@ -93,7 +100,7 @@ async function runCase({ name, run }: Case): Promise<void> {
   process.on('unhandledRejection', onStray)
   try {
     const count = (what: string, n: number) => counted.set(what, (counted.get(what) ?? 0) + n)
-    await run({ seed, profile, directory, count, note: (text) => console.log(`        ${text}`) })
+    await run({ seed, profile, directory, count, note: (text) => console.log(`        ${name}: ${text}`) })
     if (stray.length > 0) throw stray[0]
     outcome.passed++
     console.log(`ok      ${name} (${seconds(start)})`)
