@@ -18,7 +18,7 @@ export interface CaseContext {
 export interface Case {
   /** `kill/local`: what `--only` takes; `--only kill` runs all that begin with it. */
   readonly name: string
-  /** It waits more than it works: it runs beside the others. */
+  /** It waits more than it works, or goes by the clock: it runs beside the others, from the beginning. */
   readonly waits?: boolean
   /** Not in the profile for CI. */
   readonly soakOnly?: boolean

@@ -124,11 +124,13 @@ const MOVES: readonly (readonly [weight: number, name: string, move: Move])[] = 
 ]
 
 /** Seconds. */
-const LENGTH = { ci: 60, soak: 1_800 }
+const LENGTH = { ci: 240, soak: 1_800 }
 
 export const RANDOM_WALK: readonly Case[] = [
   {
     name: 'walk/random',
+    // By the clock, whatever else runs.
+    waits: true,
     async run(context) {
       const place = await openPlace('local')
       const random = randomFrom(context.seed, 'walk')
