@@ -4,10 +4,11 @@
  *
  * 9.x wants a Java of at least 21. Debian 12 has 17 (for 8.x), so there one must be on the machine: below /usr/lib/jvm, or JAVA_HOME.
  */
-import { execFileSync, spawn, spawnSync } from 'node:child_process'
+import { execFile, execFileSync, spawn, spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { appendFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { freePort } from '../free-port.js'
 import { installPackages, type Server, untilReady } from './server.js'
 
@@ -17,6 +18,8 @@ interface Release {
   readonly variable: string
   readonly password: boolean
 }
+
+const runFile = promisify(execFile)
 
 const HEAP = '-Xms512m -Xmx512m'
 const STARTS_WITHIN_SECONDS = 180
@@ -38,18 +41,19 @@ const release = ({ version, javas, variable, password }: Release): Server => ({
     // It refuses to run as root, and to be another's files.
     const id = (flag: string) => Number(execFileSync('id', [flag, 'nobody'], { encoding: 'utf8' }))
     const owner = { uid: id('-u'), gid: id('-g') }
-    execFileSync('unzip', ['-q', join(directory, zipOf(version)), '-d', scratch])
+    // Others start meanwhile: nothing here may hold them up.
+    await runFile('unzip', ['-q', join(directory, zipOf(version)), '-d', scratch])
     const home = join(scratch, `elasticsearch-${version}`)
     const jvmOptions = join(home, 'config', 'jvm.options')
     writeFileSync(jvmOptions, readFileSync(jvmOptions, 'utf8').replace(/^.*-Xlog:gc.*$/m, ''))
-    execFileSync('chown', ['-R', `${owner.uid}:${owner.gid}`, scratch])
+    await runFile('chown', ['-R', `${owner.uid}:${owner.gid}`, scratch])
     const env = { PATH: process.env['PATH'], HOME: scratch, ES_JAVA_HOME: javaHome(javas), ES_JAVA_OPTS: HEAP }
     const as = { ...owner, cwd: home, env }
 
     const user = password ? { name: 'firn', password: `/@:%${randomBytes(12).toString('hex')}` } : undefined
     if (user) {
       writeFileSync(join(home, 'config', 'roles.yml'), ROLES)
-      execFileSync('bin/elasticsearch-users', ['useradd', user.name, '-p', user.password, '-r', 'superuser'], as)
+      await runFile('bin/elasticsearch-users', ['useradd', user.name, '-p', user.password, '-r', 'superuser'], as)
       addUsersLike(user.name, join(home, 'config'))
     }
     const port = await freePort()
