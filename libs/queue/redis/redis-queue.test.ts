@@ -237,6 +237,7 @@ describeWithServer('FIRN_TEST_REDIS_URL', 'a queue in Redis', () => {
       const runs = await workOn(queue)
       await add(queue, 'before')
       await until(() => runs.length === 1)
+      await until(async () => (await queue.pending('store-bundle')) === 0) // one that is not finished would be missed
       await server.kill()
       await expect(add(queue, 'lost')).rejects.toMatchObject({ code: 'try-again' })
       await expect(queue.pending('store-bundle')).rejects.toMatchObject({ code: 'try-again' })
