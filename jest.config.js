@@ -9,7 +9,7 @@ export default {
   globalSetup: './test/global-setup.js',
   globalTeardown: './test/global-teardown.js',
   testSequencer: './test/sequencer.js',
-  testTimeout: 60_000,
+  testTimeout: 180_000,
   // Half of the time a suite waits: for a process to start, for a server. One suite for each processor, and one more.
   maxWorkers: availableParallelism() + 1,
 }
