@@ -1,8 +1,10 @@
 /** The door to the SDK: one client for each vault, whose requests are hashed once, asked again with patience, and never wait for ever. */
 import { createHash } from 'node:crypto'
 import { GlacierClient, type GlacierClientConfig } from '@aws-sdk/client-glacier'
+import { openPacer, type PaceClock } from '../pacer.js'
 import { backOff, pause } from '../pause.js'
 import { makeClient, requestHandler } from '../sdk-client.js'
+import { troubleOf } from '../service-error.js'
 import type { CallOptions } from '../vault.js'
 import { glacierError, isPassing } from './glacier-error.js'
 
@@ -15,6 +17,8 @@ export interface ServiceOptions {
   readonly credentials?: { accessKeyId: string; secretAccessKey: string; sessionToken?: string }
   /** Before the second try; doubled before each further one. Default 200 ms. */
   readonly retryDelayMs?: number
+  /** For tests: the time that the pace is kept by. */
+  readonly clock?: PaceClock
 }
 
 export interface GlacierService {
@@ -36,6 +40,10 @@ export interface AgainOptions<T> extends CallOptions {
 }
 
 const TRIES = 5
+/** A service that asks for fewer requests may do so for a minute; each pause is so many times as long. */
+const THROTTLED_TRIES = 8
+const THROTTLED = 4
+const LONGEST_PAUSE_MS = 20_000
 /** A connection on which nothing moves for so long is given up. */
 const STALLED_MS = 60_000
 
@@ -46,6 +54,7 @@ export function openService({
   endpoint,
   credentials,
   retryDelayMs = 200,
+  clock,
 }: ServiceOptions): GlacierService {
   const config: GlacierClientConfig = {
     ...(region && { region }),
@@ -59,21 +68,28 @@ export function openService({
     ],
   }
   const client = makeClient(() => new GlacierClient(config))
+  const holdMs = retryDelayMs * THROTTLED
+  const pacer = openPacer({ firstHoldMs: holdMs, ...(clock && { clock }) })
 
   async function again<T>(what: string, call: () => Promise<T>, { signal, settle, keep }: AgainOptions<T> = {}): Promise<T> {
     for (let tries = 1; ; tries++) {
-      signal?.throwIfAborted()
+      const turn = await pacer.turn(signal)
       try {
         if (tries > 1) {
           const settled = await settle?.()
           if (settled !== undefined) return settled
         }
-        return await call()
+        const answer = await call()
+        turn.answered()
+        return answer
       } catch (error) {
         signal?.throwIfAborted()
+        const throttled = troubleOf(error) === 'throttled'
+        if (throttled) turn.refused(backOff(holdMs, tries, LONGEST_PAUSE_MS))
+        else if (!isPassing(error)) turn.answered()
         if (keep?.(error)) throw error
-        if (tries >= TRIES || !isPassing(error)) throw glacierError(error, what)
-        await pause(backOff(retryDelayMs, tries), signal)
+        if (tries >= (throttled ? THROTTLED_TRIES : TRIES) || !isPassing(error)) throw glacierError(error, what)
+        if (!throttled) await pause(backOff(retryDelayMs, tries), signal)
       }
     }
   }

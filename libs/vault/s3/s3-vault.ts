@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { AbortMultipartUploadCommand, CreateMultipartUploadCommand, ListObjectsV2Command } from '@aws-sdk/client-s3'
 import { FirnError } from '#libs/errors/errors.js'
 import { checkPrefix } from '../object-key.js'
+import type { PaceClock } from '../pacer.js'
 import type { PriceList } from '../prices/price-list.js'
 import { quoteFor } from '../prices/quote.js'
 import { processMemory, type UploadMemory } from '../upload-memory.js'
@@ -33,6 +34,8 @@ export interface S3VaultOptions {
   readonly stallMs?: number
   /** The first pause before a request that failed is tried again. */
   readonly pauseMs?: number
+  /** For tests: the time that the pace of requests is kept by. */
+  readonly clock?: PaceClock
 }
 
 const STALL_MS = 60_000
@@ -48,6 +51,7 @@ export async function openS3Vault(place: S3Place, options: S3VaultOptions): Prom
   const send = openSender({
     renew: () => renewCredentials(client),
     ...(options.pauseMs !== undefined && { pauseMs: options.pauseMs }),
+    ...(options.clock && { clock: options.clock }),
   })
   const checksums = checksumsOf(place.checksum)
   const door = openDoor({ place, client, send, checksums })

@@ -1,8 +1,9 @@
 /**
- * How every request goes out: tried again with longer and longer pauses while the trouble may pass, all requests of a vault held back
+ * How every request goes out: tried again with longer and longer pauses while the trouble may pass, all requests of a vault slowed down
  * together when the service asks for fewer, credentials fetched anew when they expired. The SDK's own retries are switched off: they
  * share a small budget for all requests, and hide whether an earlier try may have happened.
  */
+import { openPacer, type PaceClock } from '../pacer.js'
 import { backOff, pause } from '../pause.js'
 import { troubleOf } from '../service-error.js'
 
@@ -25,35 +26,31 @@ export interface SenderOptions {
   readonly renew: () => Promise<unknown>
   /** The first pause. */
   readonly pauseMs?: number
+  /** For tests: the time that the pace is kept by. */
+  readonly clock?: PaceClock
 }
 
 const TRIES = 4
+/** A service that asks for fewer requests may do so for a minute. */
+const THROTTLED_TRIES = 8
 const LONGEST_PAUSE_MS = 20_000
 /** A throttled request waits so many times longer. */
 const THROTTLED = 4
 
-export function openSender({ renew, pauseMs = 150 }: SenderOptions): Send {
-  /** No request of this vault begins before. */
-  let heldUntil = 0
+export function openSender({ renew, pauseMs = 150, clock }: SenderOptions): Send {
+  const holdMs = pauseMs * THROTTLED
+  const pacer = openPacer({ firstHoldMs: holdMs, ...(clock && { clock }) })
   let renewing: Promise<unknown> | undefined
 
-  async function turn(signal: AbortSignal | undefined): Promise<void> {
-    for (;;) {
-      const wait = heldUntil - Date.now()
-      if (wait <= 0) return
-      // Not all at the same moment again.
-      await pause(wait * (1 + Math.random() / 4), signal)
-    }
-  }
-
-  return async (attempt, { signal, tries = TRIES, onRetry } = {}) => {
+  return async (attempt, { signal, tries, onRetry } = {}) => {
     let renewed = false
     let corrected = false
     for (let tried = 1; ; ) {
-      signal?.throwIfAborted()
-      await turn(signal)
+      const turn = await pacer.turn(signal)
       try {
-        return await attempt(signal ? { abortSignal: signal } : {})
+        const answer = await attempt(signal ? { abortSignal: signal } : {})
+        turn.answered()
+        return answer
       } catch (error) {
         signal?.throwIfAborted()
         const trouble = troubleOf(error)
@@ -67,10 +64,14 @@ export function openSender({ renew, pauseMs = 150 }: SenderOptions): Send {
         } else if (trouble === 'skewed' && !corrected) {
           corrected = true // the SDK has learnt the service's time from its answer
         } else {
-          if ((trouble !== 'throttled' && trouble !== 'passing') || tried >= tries) throw error
-          const wait = backOff(pauseMs * (trouble === 'throttled' ? THROTTLED : 1), tried, LONGEST_PAUSE_MS)
-          if (trouble === 'throttled') heldUntil = Math.max(heldUntil, Date.now() + wait)
-          else await pause(wait, signal)
+          const throttled = trouble === 'throttled'
+          if (throttled) turn.refused(backOff(holdMs, tried, LONGEST_PAUSE_MS))
+          else if (trouble !== 'passing') {
+            turn.answered()
+            throw error
+          }
+          if (tried >= (tries ?? (throttled ? THROTTLED_TRIES : TRIES))) throw error
+          if (!throttled) await pause(backOff(pauseMs, tried, LONGEST_PAUSE_MS), signal)
           tried++
         }
         onRetry?.(error)
