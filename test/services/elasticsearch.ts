@@ -6,7 +6,7 @@
  */
 import { execFile, execFileSync, spawn, spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { appendFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { freePort } from '../free-port.js'
@@ -21,7 +21,7 @@ interface Release {
 
 const runFile = promisify(execFile)
 
-const HEAP = '-Xms512m -Xmx512m'
+const HEAP = '-Xms512m -Xmx512m -XX:-UsePerfData'
 const STARTS_WITHIN_SECONDS = 180
 
 const release = ({ version, javas, variable, password }: Release): Server => ({
@@ -46,8 +46,19 @@ const release = ({ version, javas, variable, password }: Release): Server => ({
     const home = join(scratch, `elasticsearch-${version}`)
     const jvmOptions = join(home, 'config', 'jvm.options')
     writeFileSync(jvmOptions, readFileSync(jvmOptions, 'utf8').replace(/^.*-Xlog:gc.*$/m, ''))
+    const tmp = join(scratch, 'tmp')
+    mkdirSync(tmp)
     await runFile('chown', ['-R', `${owner.uid}:${owner.gid}`, scratch])
-    const env = { PATH: process.env['PATH'], HOME: scratch, ES_JAVA_HOME: javaHome(javas), ES_JAVA_OPTS: HEAP }
+    const env = {
+      PATH: process.env['PATH'],
+      HOME: scratch,
+      // Else each of its programs leaves a directory in /tmp.
+      TMPDIR: tmp,
+      ES_TMPDIR: tmp,
+      CLI_JAVA_OPTS: `-Djava.io.tmpdir=${tmp} -XX:-UsePerfData`,
+      ES_JAVA_HOME: javaHome(javas),
+      ES_JAVA_OPTS: HEAP,
+    }
     const as = { ...owner, cwd: home, env }
 
     const user = password ? { name: 'firn', password: `/@:%${randomBytes(12).toString('hex')}` } : undefined

@@ -13,6 +13,9 @@ const TIERS = { expedited: 'Expedited', standard: 'Standard', bulk: 'Bulk' } as 
 const HEADS_AT_ONCE = 16
 /** A look at one object costs less than a page of a listing: for so few the listing is not opened. */
 const FEW = 3
+/** Where a page told of one key only, so many of the next are asked for one by one, and the more the longer that goes on. */
+const FIRST_APART = 4
+const MOST_APART = 32
 
 export async function askForThaw(door: S3Door, key: string, request: ThawRequest, options: Signalled): Promise<Thaw> {
   const { client, send, place } = door
@@ -83,10 +86,13 @@ export function thawStatesOf(door: S3Door): ThawStates {
 
   /**
    * Goes through the keys in their order, a page at a time, and leaps over what nobody asked for: keys that lie together cost a page
-   * for a thousand, keys that lie apart at most a page each. Returns those of which the listing does not tell.
+   * for a thousand objects. Where they lie further apart than that a page tells of one, and so does a head, which costs a twelfth and
+   * need not wait for the one before: they are left to heads, with a page now and then to see whether it is still so. Returns those
+   * that are to be asked for by heads.
    */
   async function byLists(sorted: readonly string[], states: Map<string, Thaw>, options: Signalled): Promise<string[]> {
     const silent: string[] = []
+    let apart = FIRST_APART
     const prefix = commonBeginning(sorted[0]!, sorted.at(-1)!)
     for (let next = 0; next < sorted.length; ) {
       const first = sorted[next]!
@@ -126,6 +132,12 @@ export function thawStatesOf(door: S3Door): ThawStates {
       if (next === behind) {
         silent.push(sorted[next]!) // a page without an end that can be used
         next++
+      }
+      if (next > behind + 1) apart = FIRST_APART
+      else {
+        silent.push(...sorted.slice(next, next + apart))
+        next += apart
+        apart = Math.min(2 * apart, MOST_APART)
       }
     }
     return silent

@@ -2,7 +2,6 @@
 import { execFile } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
 import { promisify } from 'node:util'
-import { PutObjectCommand } from '@aws-sdk/client-s3'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals'
 import { DAY_MS, HOUR_MS } from '../../../test/cloud/clock.js'
 import type { Cloud } from '../../../test/cloud/cloud.js'
@@ -10,10 +9,7 @@ import type { Fault } from '../../../test/cloud/faults.js'
 import { uploadMemory } from '../upload-memory.js'
 import type { Upload, Vault } from '../vault.js'
 import { describeVault } from '../vault-suite.js'
-import { parseVaultUrl } from '../vault-url.js'
 import { FIRST_PART, type PartSizes } from './part-sizes.js'
-import { openS3Client } from './s3-client.js'
-import { s3Place } from './s3-url.js'
 import { openScratchVault, openVaultAt, type ScratchCloud, scratchCloud } from './scratch-s3.js'
 
 let at: ScratchCloud
@@ -341,21 +337,10 @@ describe('a vault in S3', () => {
     })
 
     test('and tells of thousands in tens of requests', async () => {
-      const client = openS3Client(s3Place(parseVaultUrl(url)), { credentials: cloud.credentials, stallMs: 10_000 })
       const prefix = vault.id.slice('s3://cold/'.length)
       const keys = Array.from({ length: 1500 }, (_, i) => `2026/11/set-${i % 3}/${String(i).padStart(5, '0')}.1.tar`)
-      for (let i = 0; i < keys.length; i += 50) {
-        await Promise.all(
-          keys
-            .slice(i, i + 50)
-            .map((key) =>
-              client.send(
-                new PutObjectCommand({ Bucket: 'cold', Key: `${prefix}/${key}`, Body: 'x', StorageClass: 'DEEP_ARCHIVE' }),
-              ),
-            ),
-        )
-      }
-      client.destroy()
+      const planted = keys.map((key) => `${prefix}/${key}`)
+      await cloud.s3.plant('cold', planted, () => Buffer.from('x'), 'DEEP_ARCHIVE')
       for (const key of keys.slice(0, 20)) await vault.thaw(key, { tier: 'bulk', days: 1 })
       cloud.clock.pass(48 * HOUR_MS)
       for (const key of keys.slice(20, 30)) await vault.thaw(key, { tier: 'bulk', days: 1 })
@@ -373,6 +358,40 @@ describe('a vault in S3', () => {
       expect(cloud.requests.count()).toBeLessThan(10)
       expect(await states('&restore-status=head')).toEqual([20, 10, 1470, 1])
       expect(cloud.requests.count('HeadObject')).toBe(1501)
+    })
+
+    test('and tells of scattered ones by as few requests as pages of a listing, or heads, could', async () => {
+      const PAGE = 50
+      const paged = await scratchCloud({ pageKeys: PAGE })
+      try {
+        const prefix = paged.newPrefix()
+        const keys = Array.from({ length: 2_000 }, (_, i) => `2026/11/set-${Math.floor(i / 10)}/${i}.1.tar`).sort()
+        const planted = keys.map((key) => `${prefix}/${key}`)
+        await paged.cloud.s3.plant('cold', planted, () => Buffer.from('x'), 'DEEP_ARCHIVE')
+        const url = `s3://cold/${prefix}?class=DEEP_ARCHIVE&endpoint=${paged.cloud.url}&restore-status=list`
+        const other = await openScratchVault(paged, url)
+        const cost = async (asked: readonly string[]) => {
+          paged.cloud.requests.reset()
+          const states = await other.thawStates(asked)
+          expect([...states.keys()].sort()).toEqual([...asked].sort())
+          expect([...states.values()].every(({ state }) => state === 'cold')).toBe(true)
+          return paged.cloud.requests.count()
+        }
+        const pages = Math.ceil(keys.length / PAGE)
+        expect(await cost(keys)).toBeLessThanOrEqual(pages + 1)
+        expect(await cost(keys.filter((_, i) => i % 5 === 0))).toBeLessThanOrEqual(pages + 1)
+        expect(await cost(keys.filter((_, i) => i % 20 === 0))).toBeLessThanOrEqual(pages + 1)
+        // Further apart than a page: one request for each, and most of them heads.
+        const far = keys.filter((_, i) => i % (PAGE + 10) === 0)
+        expect(await cost(far)).toBeLessThanOrEqual(far.length)
+        expect(paged.cloud.requests.count('HeadObject')).toBeGreaterThan(far.length / 2)
+        // Some far apart, and then many together.
+        const both = keys.filter((_, i) => (i < 1_000 ? i % (PAGE + 10) === 0 : true))
+        expect(await cost(both)).toBeLessThanOrEqual(17 + 32 + 1_000 / PAGE + 2)
+        await other.close()
+      } finally {
+        await paged.stop()
+      }
     })
 
     test('with its price, which is Amazon’s for cold classes and nobody’s on a server of one’s own', async () => {

@@ -16,7 +16,7 @@ export async function listObjectsV2(request: S3Request): Promise<Answer> {
   const token = query.get('continuation-token')
   const startAfter = query.get('start-after')
   const asked = numberOf(call, 'max-keys', 1000)
-  const limit = Math.min(1000, asked)
+  const limit = Math.min(s3.options.pageKeys, asked)
   const written = keyWriter(query.get('encoding-type'))
   const optional = (call.headers['x-amz-optional-object-attributes'] ?? '').split(',').map((one) => one.trim())
   const withRestore = optional.includes('RestoreStatus')

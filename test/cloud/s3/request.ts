@@ -32,6 +32,8 @@ export interface S3Options {
   completeAgain?: 'same-answer' | 'no-such-upload'
   /** Smallest part but the last; 5 MiB as Amazon's. Smaller for tests that want many parts of few bytes. */
   minPartBytes?: number
+  /** Objects on a page of a listing; 1000 as Amazon's. Fewer for tests that want a large bucket of few objects. */
+  pageKeys?: number
   /** Saves MD5 and the checksum that Amazon adds where the caller sends none: for benches, where they are not the subject. */
   light?: boolean
 }

@@ -51,6 +51,7 @@ export function openS3(world: {
     thawHours: () => undefined,
     completeAgain: 'same-answer',
     minPartBytes: 5 << 20,
+    pageKeys: 1000,
     light: false,
     ...world.options,
   } as const
