@@ -62,7 +62,7 @@ describe('a vault in S3', () => {
     cloud.requests.reset()
     cloud.clock.set(new Date())
     url = `s3://cold/${small.newPrefix()}?class=DEEP_ARCHIVE&endpoint=${cloud.url}`
-    vault = await openScratchVault(small, url, { sizes: SMALL_PARTS, stallMs: 400 })
+    vault = await openScratchVault(small, url, { sizes: SMALL_PARTS, stallMs: 1_500 })
   })
   afterEach(() => vault.close())
 
