@@ -1,5 +1,5 @@
 /** docs/bundle-format.md promises a way back without Firn: its commands are run here, as they stand there. */
-import { spawnSync } from 'node:child_process'
+import { type StdioOptions, spawnSync } from 'node:child_process'
 import {
   linkSync,
   mkdirSync,
@@ -35,7 +35,9 @@ describeWith(['bash', 'tar', 'jq', 'gzip', 'sha256sum', 'base64'], 'the commands
   /** `/srv/fish` of the example lies in a scratch directory here. */
   const run = (commands: string, cwd = scratch) => {
     const there = commands.replaceAll('/srv/fish', tree)
-    return spawnSync('bash', ['-euc', there], { cwd, encoding: 'utf8', env: { ...process.env, TAR, MANIFEST } })
+    // Without a socket on its input, which some take for somebody who logs in, and read their own files of settings.
+    const stdio: StdioOptions = ['ignore', 'pipe', 'pipe']
+    return spawnSync('bash', ['-euc', there], { cwd, encoding: 'utf8', env: { ...process.env, TAR, MANIFEST }, stdio })
   }
 
   beforeAll(async () => {
