@@ -72,6 +72,7 @@ export function openService({
   const pacer = openPacer({ firstHoldMs: holdMs, ...(clock && { clock }) })
 
   async function again<T>(what: string, call: () => Promise<T>, { signal, settle, keep }: AgainOptions<T> = {}): Promise<T> {
+    let corrected = false
     for (let tries = 1; ; tries++) {
       const turn = await pacer.turn(signal)
       try {
@@ -84,7 +85,12 @@ export function openService({
         return answer
       } catch (error) {
         signal?.throwIfAborted()
-        const throttled = troubleOf(error) === 'throttled'
+        const trouble = troubleOf(error)
+        if (trouble === 'skewed' && !corrected) {
+          corrected = true // the SDK has learnt the service's time from its answer
+          continue
+        }
+        const throttled = trouble === 'throttled'
         if (throttled) turn.refused(backOff(holdMs, tries, LONGEST_PAUSE_MS))
         else if (!isPassing(error)) turn.answered()
         if (keep?.(error)) throw error
