@@ -3,6 +3,7 @@ import { execFileSync, type SpawnOptions, spawn, spawnSync } from 'node:child_pr
 import { existsSync, mkdirSync, openSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { goProgram } from '../services/go.js'
 import { installPackages, serversDirectory } from '../services/server.js'
 
 const COMPOSE = 'github.com/docker/compose/v2/cmd'
@@ -61,7 +62,8 @@ function composeHere(): readonly [string, ...string[]] {
   const program = join(directory, `docker-compose-${COMPOSE_VERSION}`)
   if (!existsSync(program)) {
     mkdirSync(directory, { recursive: true })
-    const go = (...args: string[]) => execFileSync('go', args, { cwd: directory, stdio: ['ignore', 2, 2] })
+    const compiler = goProgram()
+    const go = (...args: string[]) => execFileSync(compiler, args, { cwd: directory, stdio: ['ignore', 2, 2] })
     if (!existsSync(join(directory, 'go.mod'))) go('mod', 'init', 'scratch')
     go('get', `${COMPOSE}@${COMPOSE_VERSION}`)
     go('build', '-o', program, COMPOSE)

@@ -6,6 +6,7 @@ import { execFileSync } from 'node:child_process'
 import { copyFileSync, cpSync, existsSync, mkdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
+import { goProgram } from '../services/go.js'
 import { installPackages, serversDirectory } from '../services/server.js'
 import type { Engine } from './engine.js'
 
@@ -56,7 +57,7 @@ function makeServices(engine: Engine, project: string, scratch: string): void {
   mkdirSync(kept, { recursive: true })
   const gateway = join(kept, 'versitygw')
   if (!existsSync(gateway)) {
-    execFileSync('go', ['install', VERSITYGW], {
+    execFileSync(goProgram(), ['install', VERSITYGW], {
       stdio: ['ignore', 2, 2],
       env: { ...process.env, GOBIN: kept, CGO_ENABLED: '0' },
     })

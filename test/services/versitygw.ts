@@ -4,6 +4,7 @@ import { randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { freePort } from '../free-port.js'
+import { goProgram } from './go.js'
 import { type Server, untilReady } from './server.js'
 
 const STARTS_WITHIN_SECONDS = 60
@@ -16,7 +17,10 @@ export const versitygw: Server = {
   install(directory) {
     if (existsSync(join(directory, 'versitygw'))) return
     const env = { ...process.env, GOBIN: directory }
-    execFileSync('go', ['install', 'github.com/versity/versitygw/cmd/versitygw@v1.8.0'], { env, stdio: 'inherit' })
+    execFileSync(goProgram(), ['install', 'github.com/versity/versitygw/cmd/versitygw@v1.8.0'], {
+      env,
+      stdio: ['ignore', 2, 'inherit'],
+    })
   },
 
   async start(directory, scratch) {
