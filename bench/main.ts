@@ -1,12 +1,14 @@
 /**
- * `npm run bench -- [--trees S,L] [--rounds 5] [--only firn] [--dir DIR]` (or `--search <files>`, `--remote`, `--one-file`): Firn against what a person would type instead. Whole processes, page cache
- * warm, the contenders taking turns in one run; the table shows medians, and ratios to the first contender of each job.
+ * `npm run bench -- [--trees S,L] [--jobs archive,again,crawl,restore,start] [--rounds 5] [--only tar,firn] [--dir DIR]` (or
+ * `--search <files>`, `--remote`, `--one-file`): Firn against what a person would type instead. Whole processes, page cache warm, the
+ * contenders taking turns in one run; the table shows medians, and ratios to the first contender of each job.
  */
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { type Contender, JOBS, type Job, type Place } from './jobs.js'
 import { type Measured, measure, median } from './measure.js'
 import { benchOneFile } from './one-file.js'
 import { benchRemote } from './remote.js'
@@ -16,6 +18,7 @@ import { treeIn, treeNamed } from './trees.js'
 const { values } = parseArgs({
   options: {
     trees: { type: 'string', default: 'S,L' },
+    jobs: { type: 'string', default: 'archive' },
     rounds: { type: 'string', default: '5' },
     dir: { type: 'string', default: join(tmpdir(), 'firn-bench') },
     only: { type: 'string', default: '' },
@@ -38,73 +41,43 @@ if (values.remote) {
   await benchRemote(root, rounds)
   process.exit()
 }
-const out = join(root, 'out')
-const home = join(root, 'home')
-const project = new URL('../..', import.meta.url).pathname
-const firn = { FIRN_HOME: home, FIRN_VAULT_URL: `local:${join(out, 'vault')}`, XDG_CONFIG_HOME: join(root, 'no-config') }
-
-interface Contender {
-  readonly name: string
-  readonly command: string
-  readonly env?: NodeJS.ProcessEnv
-  /** The tool that must be there. */
-  readonly tool?: string
-}
-
-const archive = `node ${project}dist/apps/crawler/main.js -r`
-
-function contenders(tree: string, directory: string): Contender[] {
-  const peers: Contender[] = [
-    {
-      name: 'restic backup, new repository',
-      tool: 'restic',
-      command: `restic -q init -r ${out}/restic && restic -q backup -r ${out}/restic ${directory}`,
-      env: { RESTIC_PASSWORD: 'bench' },
-    },
-    {
-      name: 'borg create, no compression, no encryption',
-      tool: 'borg',
-      command: `borg init -e none ${out}/borg && borg create -C none ${out}/borg::a ${directory}`,
-      env: { BORG_BASE_DIR: join(root, 'borg-base') },
-    },
-    { name: 'rclone copy', tool: 'rclone', command: `rclone -q copy ${directory} ${out}/rclone` },
-  ]
-  const baseline: Contender =
-    tree === 'L' || tree === 'M'
-      ? {
-          name: 'tar cf out.tar; sha256sum out.tar',
-          command: `tar cf ${out}/out.tar -C / ${directory.slice(1)} && sha256sum ${out}/out.tar`,
-        }
-      : { name: 'tar cf - | sha256sum', command: `tar cf - -C / ${directory.slice(1)} | sha256sum` }
-  const own: Contender = { name: 'firn archive-files', command: `${archive} ${directory}`, env: firn }
-  const isThere = ({ tool }: Contender) => tool === undefined || spawnSync(tool, ['--version']).error === undefined
-  const isWanted = ({ name }: Contender) => name.includes(values.only)
-  return [baseline, own, ...peers].filter((one) => isWanted(one) && isThere(one))
-}
+const settings = (home: string, out: string): NodeJS.ProcessEnv => ({
+  FIRN_HOME: home,
+  FIRN_VAULT_URL: `local:${join(out, 'vault')}`,
+  XDG_CONFIG_HOME: join(root, 'no-config'),
+  BORG_BASE_DIR: join(root, 'borg-base'),
+})
+const isThere = ({ tool }: Contender) => tool === undefined || spawnSync(tool, ['--version']).error === undefined
+const isWanted = ({ name }: Contender) => values.only.split(',').some((part) => name.includes(part))
 
 mkdirSync(root, { recursive: true })
 for (const tree of values.trees.split(',').map(treeNamed)) {
-  const directory = treeIn(root, tree)
+  const place: Place = { tree, directory: treeIn(root, tree), out: join(root, 'out'), home: join(root, 'home') }
+  await measure(`tar cf - ${place.directory} | cat >/dev/null`) // warms the page cache
+  for (const job of values.jobs.split(',').map(jobNamed)) await compare(job, place)
+  rmSync(place.out, { recursive: true, force: true })
+}
+
+async function compare(job: Job, place: Place): Promise<void> {
+  const env = settings(place.home, place.out)
+  if (job.before) await measure(job.before(place), env)
   const results = new Map<string, Measured[]>()
-  await measure(`tar cf - ${directory} | cat >/dev/null`) // warms the page cache
+  const contenders = job.contenders(place).filter((one) => isWanted(one) && isThere(one))
   for (let round = 0; round < rounds; round++) {
-    for (const { name, command, env } of contenders(tree.name, directory)) {
-      rmSync(out, { recursive: true, force: true })
-      mkdirSync(out, { recursive: true })
-      if (name.startsWith('firn')) await prepareHome()
+    for (const { name, command, before } of contenders) {
+      if (before) await measure(before, env)
       results.set(name, [...(results.get(name) ?? []), await measure(command, env)])
       process.stderr.write('.')
     }
   }
   process.stderr.write('\n')
-  print(`${tree.name}: ${tree.what}`, tree.files, results)
+  print(`${place.tree.name}: ${place.tree.what}, ${job.what}`, place.tree.files, results)
 }
-rmSync(out, { recursive: true, force: true })
 
-/** An existing FIRN_HOME: the database was made by an earlier run, and knows nothing of this tree. */
-async function prepareHome(): Promise<void> {
-  rmSync(home, { recursive: true, force: true })
-  await measure(`mkdir -p ${out}/one && touch ${out}/one/file && ${archive} ${out}/one`, firn)
+function jobNamed(name: string): Job {
+  const job = JOBS.find((one) => one.name === name)
+  if (!job) throw new Error(`there is no job ${name}: ${JOBS.map((one) => one.name).join(', ')}`)
+  return job
 }
 
 function print(title: string, files: number, results: ReadonlyMap<string, readonly Measured[]>): void {

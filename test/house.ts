@@ -56,7 +56,14 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
 }
 
 /** What tests and benches may use directly, to look at a result with other eyes than Firn's. */
-const FOR_TESTS: ReadonlySet<string> = new Set(['pg', 'tar-stream', 'yaml', '@aws-sdk/client-s3', '@aws-sdk/client-glacier'])
+const FOR_TESTS: ReadonlySet<string> = new Set([
+  'pg',
+  'tar-stream',
+  'fast-glob',
+  'yaml',
+  '@aws-sdk/client-s3',
+  '@aws-sdk/client-glacier',
+])
 
 /** Installed by whoever wants what they do; the program says how when it is asked for and they are not there. */
 const OPTIONAL: ReadonlySet<string> = new Set(['bullmq-otel'])
