@@ -14,9 +14,6 @@ const MAIN: Record<CommandName, string> = {
   firn: 'apps/firn.js',
 }
 
-/** Prisma's WebAssembly is not compiled a second time for speed: a command that lives for a second pays more for it than it gains. */
-const FASTER_START = ['--liftoff-only']
-
 /** The compiled file that a command begins with. */
 export const mainOf = (name: CommandName): string => fileURLToPath(new URL(`../${MAIN[name]}`, import.meta.url))
 
@@ -75,7 +72,7 @@ export function openHome(more: NodeJS.ProcessEnv = {}, user?: User): Home {
   mkdirSync(join(directory, 'tree'))
   const running = new Set<ChildProcess>()
   const start = (name: CommandName, args: readonly string[], extra: NodeJS.ProcessEnv = {}) => {
-    const child = spawn(process.execPath, [...FASTER_START, mainOf(name), ...args], {
+    const child = spawn(process.execPath, [mainOf(name), ...args], {
       env: { ...env, ...extra },
       cwd: directory,
       stdio: ['ignore', 'pipe', 'pipe'],

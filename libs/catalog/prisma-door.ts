@@ -2,7 +2,7 @@
  * Prisma, on the catalog's own pool. It takes some 200 ms to load, so it is loaded by the first verb that uses it: those of
  * retrievals and upkeep. What every run needs at its start, and what moves many rows, is SQL.
  */
-
+import { setFlagsFromString } from 'node:v8'
 import type { PrismaClient } from './client/client.js'
 import { asFirnError, type Database } from './database.js'
 
@@ -25,7 +25,14 @@ export function openPrisma(database: Database): PrismaDoor {
   return Object.assign(door, { close: async () => (await loading)?.$disconnect() })
 }
 
+/**
+ * Prisma writes its SQL in WebAssembly, a few dozen queries in the life of a command. V8 would at once compile all of it a second time,
+ * for speed, which took longer than those queries ever will: about half a second of one processor. For this process alone.
+ */
+const COMPILED_ONCE = '--liftoff-only'
+
 async function load(database: Database): Promise<PrismaClient> {
+  setFlagsFromString(COMPILED_ONCE)
   const [{ PrismaClient }, { PrismaPg }] = await Promise.all([import('./client/client.js'), import('@prisma/adapter-pg')])
   return new PrismaClient({ adapter: new PrismaPg(database.pool) })
 }
