@@ -3,6 +3,9 @@
 /** `ci`: what fits into a run of continuous integration. `soak`: everything, for as long as it takes. */
 export type Profile = 'ci' | 'soak'
 
+/** `redis`: FIRN_TEST_REDIS_URL names one, and redis-server is there to start more. */
+export type ServerName = 'redis'
+
 export interface CaseContext {
   /** All that is random in a case comes from it: the same seed, the same run. */
   readonly seed: number
@@ -20,6 +23,8 @@ export interface Case {
   readonly name: string
   /** It waits more than it works, or goes by the clock: it runs beside the others, from the beginning. */
   readonly waits?: boolean
+  /** Servers that must be on this machine, or installed on it. */
+  readonly needs?: readonly ServerName[]
   /** Not in the profile for CI. */
   readonly soakOnly?: boolean
   /** Throws when something does not hold. The message says what; the seed and the command that replays it are added. */

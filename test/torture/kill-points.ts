@@ -3,6 +3,7 @@
  * A first run writes down which it reaches; then the command is killed with SIGKILL in each of them, on a tree or a target of its own,
  * and the same command again has to finish the work with nobody's help. Afterwards everything is looked at from outside.
  */
+import { randomBytes } from 'node:crypto'
 import { mkdirSync } from 'node:fs'
 import { DAY_MS, HOUR_MS } from '../cloud/clock.js'
 import type { CommandName } from '../firn.js'
@@ -245,18 +246,20 @@ interface Pair {
   readonly queue: 'postgres' | 'redis'
 }
 
+/** Two installations on one server need two prefixes. */
+function redisOfOnesOwn(): string {
+  const prefix = `{torture_${randomBytes(6).toString('hex')}}`
+  return `${process.env['FIRN_TEST_REDIS_URL']}?prefix=${encodeURIComponent(prefix)}`
+}
+
 function pairCase({ kind, queue }: Pair): Case {
   const whole = kind === 'local' && queue === 'postgres'
   return {
     // Whoever restarts waits for the dead one's lock in Redis to pass.
     waits: queue === 'redis',
     name: `kill/${queue}-${kind}`,
+    ...(queue === 'redis' && { needs: ['redis' as const] }),
     async run(context) {
-      const queueUrl = queue === 'redis' ? process.env['FIRN_TEST_REDIS_URL'] : undefined
-      if (queue === 'redis' && !queueUrl) {
-        context.note('skipped: no FIRN_TEST_REDIS_URL; npm run test:services starts one')
-        return
-      }
       // Two homes at a time: a command waits more than it works.
       const lanes = 2
       const parts = whole || context.profile === 'soak' ? 1 : 4
@@ -264,7 +267,7 @@ function pairCase({ kind, queue }: Pair): Case {
       const over = { failed: false }
       const outcomes = await Promise.allSettled(
         Array.from({ length: lanes }, async (_, lane) => {
-          const place = await openPlace(kind, { queueUrl })
+          const place = await openPlace(kind, queue === 'redis' ? { queueUrl: redisOfOnesOwn() } : {})
           const share = (index: number) => index % parts === chosen && Math.floor(index / parts) % lanes === lane
           const walk: Walk = { context, place, kind, share, trees: [], over }
           try {

@@ -18,6 +18,8 @@ import { closePlaces } from './place.js'
 import { PROCESSES } from './processes.js'
 import { RANDOM_WALK } from './random-walk.js'
 import { SECRETS } from './secrets.js'
+import { REDIS } from './servers/redis.js'
+import { servicesAreDemanded, startServices } from './services.js'
 import { SHARED_TARGET } from './shared-target.js'
 import { TAMPERED_ROWS } from './tampered-rows.js'
 import { TREES } from './trees.js'
@@ -38,6 +40,7 @@ const CASES: readonly Case[] = [
   ...DELETION,
   ...TREES,
   ...SECRETS,
+  ...REDIS,
 ]
 
 const { values } = parseArgs({
@@ -63,14 +66,16 @@ if (values.list) {
 }
 
 const counted = new Map<string, number>()
-const outcome = { passed: 0, failed: 0 }
+const outcome = { passed: 0, failed: 0, skipped: 0 }
 const began = performance.now()
 console.log(`torture: profile ${profile}, seed ${seed}, ${chosen.length} cases`)
+const services = await startServices(new Set(chosen.flatMap(({ needs = [] }) => needs)))
 await setUp()
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   process.once(signal, async () => {
     await closePlaces()
     await tearDown()
+    await services.stop()
     console.log(`seed ${seed}, cut off after ${seconds(began)}`)
     process.exit(1)
   })
@@ -84,13 +89,22 @@ try {
   await Promise.all([...beside, ...lanes])
 } finally {
   await tearDown()
+  await services.stop()
 }
 for (const [what, n] of counted) console.log(`${what}: ${n}`)
 console.log(`seed ${seed}, ${seconds(began)}`)
+if (outcome.skipped > 0) console.log(`${outcome.skipped} skipped`)
 console.log(`${outcome.passed} passed, ${outcome.failed} failed`)
 process.exit(outcome.failed > 0 ? 1 : 0)
 
-async function runCase({ name, run }: Case): Promise<void> {
+async function runCase({ name, run, needs }: Case): Promise<void> {
+  const lacking = services.lacks(needs)
+  if (lacking !== undefined) {
+    if (servicesAreDemanded()) outcome.failed++
+    else outcome.skipped++
+    console.log(`${servicesAreDemanded() ? 'FAILED ' : 'skipped'} ${name}: ${lacking}`)
+    return
+  }
   const start = performance.now()
   // Not below TMPDIR, which may be closed to the user that Postgres runs as when all this runs as root; short, for its socket.
   const directory = mkdtempSync('/tmp/firn-t-')

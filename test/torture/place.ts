@@ -12,9 +12,18 @@ export type VaultKind = 'local' | 's3' | 'glacier'
 export interface OpenPlace extends Place {
   readonly cloud?: Cloud
   readonly databaseUrl: string
+  readonly database: PlaceDatabase
   /** Archives of a Glacier vault that no pointer names. */
   readonly strayArchives?: () => string[]
   close(): Promise<void>
+}
+
+export interface PlaceDatabase {
+  /** Ends it as a crash does; it comes back at once. */
+  crash(): Promise<void>
+  /** Ends it in good order, until `start`. */
+  stop(): Promise<void>
+  start(): Promise<void>
 }
 
 const opened = new Set<OpenPlace>()
@@ -55,7 +64,8 @@ export async function openPlace(kind: VaultKind, options: { queueUrl?: string | 
       at.env['FIRN_VAULT_URL'] = `${vaultId}?endpoint=${encodeURIComponent(cloud.url)}&manifests=local:${companion}`
     }
   }
-  const postgres = await openEmbeddedPostgres({ home: at.home, log: () => {}, durable: false })
+  const openDatabase = () => openEmbeddedPostgres({ home: at.home, log: () => {}, durable: false })
+  let postgres = await openDatabase()
   const sql = new pg.Pool({ connectionString: postgres.url, max: 2 })
   sql.on('error', () => {}) // a case may stop the server
   const place: OpenPlace = {
@@ -66,6 +76,16 @@ export async function openPlace(kind: VaultKind, options: { queueUrl?: string | 
     seen: new Set(),
     secrets: cloud ? [cloud.credentials.secretAccessKey] : [],
     databaseUrl: postgres.url,
+    database: {
+      async crash() {
+        const { rows } = await sql.query<{ pid: string }>(`SELECT pg_read_file('postmaster.pid') AS pid`)
+        process.kill(Number.parseInt(rows[0]?.pid as string, 10), 'SIGQUIT')
+      },
+      stop: () => postgres.close(),
+      async start() {
+        postgres = await openDatabase()
+      },
+    },
     ...(cloud && { cloud }),
     ...(strayArchives && { strayArchives }),
     async close() {
