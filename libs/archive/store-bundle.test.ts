@@ -2,8 +2,10 @@ import { readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import { FirnError } from '#libs/errors/errors.js'
+import { rawFromText } from '#libs/os/raw.js'
 import { counted, type VaultOperation } from '#libs/vault/wrappers/counted.js'
 import { faulty } from '#libs/vault/wrappers/faulty.js'
+import { shiftDate } from '../../test/shifted-date.js'
 import { crawl } from './crawl.js'
 import { reconcile, sweepUnfinished } from './reconcile.js'
 import { isAccounted, openStory, type ScratchStory, smallFiles } from './scratch-story.js'
@@ -36,6 +38,28 @@ const watched = () => {
   return seen
 }
 const plain = () => at.wrap((vault) => vault)
+
+test('a clock that is an hour ahead does not make an older version the newest', async () => {
+  const root = at.tree('clock', { report: 'first' })
+  const archive = async () => {
+    const set = await at.catalog.createSet(at.request([root]), at.parts.owner)
+    await crawl(at.parts, set, [])
+    for (const bundleId of await at.catalog.strandedBundles(0, at.parts.isGone)) await storeBundle(at.parts, bundleId)
+    return finish(set.id)
+  }
+  const setRight = shiftDate(() => 3_600_000)
+  try {
+    await archive()
+  } finally {
+    setRight()
+  }
+  writeFileSync(join(root, 'report'), 'second, and longer')
+  expect((await archive()).counts).toMatchObject({ archived: 1 })
+  const [found, ...others] = (await at.select({ paths: [rawFromText(root)] })).filter(({ type }) => type === 'file')
+  expect([found?.size, others]).toEqual([18, []])
+  // Nor is what was archived last taken for changed.
+  expect((await archive()).counts).toMatchObject({ archived: 0, unchanged: 1 })
+})
 
 describe('an attempt that lost its lease', () => {
   test('records nothing and overwrites nothing; what it sent has a name of its own, and check names it', async () => {

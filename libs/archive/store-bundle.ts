@@ -91,9 +91,12 @@ export async function storeBundle(
   await wake(queue, 'index-bundle', { bundleId }, options)
 }
 
-/** After the last try: `failed` with the reason, unless the vault as a whole is the trouble, which is no fault of the bundle's. */
+/**
+ * After the last try: `failed` with the reason, unless the vault as a whole or the database is the trouble, which is no fault of the
+ * bundle's: it stays planned, and the reconciler wakes it again.
+ */
 export async function giveUpBundle(parts: Pick<StoreParts, 'catalog'>, bundleId: string, error: unknown): Promise<void> {
-  if (isFirnError(error, 'vault-full', 'vault-refused', 'lease-lost')) return
+  if (isFirnError(error, 'vault-full', 'vault-refused', 'lease-lost', 'try-again')) return
   const bundle = await parts.catalog.bundle(bundleId)
   if (bundle === undefined) return
   await parts.catalog.failBundle(bundleId, bundle.attempt, error instanceof Error ? error.message : String(error))
@@ -130,8 +133,7 @@ async function packAndStore(
   look: () => void,
   signal: AbortSignal,
 ): Promise<Storing> {
-  const { bundle, set, attempt, plan } = leased
-  const archivedAt = new Date()
+  const { bundle, set, attempt, plan, leasedAt: archivedAt } = leased
   const header: ManifestHeader = {
     bundle: bundle.id,
     attempt,

@@ -27,9 +27,10 @@ export function bundleVerbs(database: Database, fileRows: FileRows): BundleVerbs
 
     async leaseBundle(id, owner, isGone) {
       for (const gone: string[] = []; ; ) {
-        const taken = await database.query<BundleRecord & { plan: Buffer }>(
+        const taken = await database.query<BundleRecord & { plan: Buffer; leasedAt: Date }>(
           `UPDATE bundle b SET state = 'packing', attempt = attempt + 1, lease_owner = $2, lease_until = ${LEASE_END}, changed_at = now()
-           WHERE id = $1 AND (state = 'planned' OR state = 'packing' AND ${leaseIsFree('$3')}) RETURNING ${BUNDLE_COLUMNS}, b.plan`,
+           WHERE id = $1 AND (state = 'planned' OR state = 'packing' AND ${leaseIsFree('$3')}) 
+             RETURNING ${BUNDLE_COLUMNS}, b.plan, clock_timestamp() AS "leasedAt"`,
           [id, owner, gone],
           { name: 'lease-bundle' },
         )
@@ -37,7 +38,7 @@ export function bundleVerbs(database: Database, fileRows: FileRows): BundleVerbs
         if (record !== undefined) {
           const bundle = bundleRowOf(record)
           const set = (await readSet(database, bundle.setId)) as SetRow
-          return { kind: 'leased', bundle, set, attempt: bundle.attempt, plan: record.plan }
+          return { kind: 'leased', bundle, set, attempt: bundle.attempt, leasedAt: record.leasedAt, plan: record.plan }
         }
         const { rows } = await database.query<{ state: BundleState; owner: string | null; leftMs: number | null }>(
           `SELECT state, lease_owner AS owner, extract(epoch FROM lease_until - clock_timestamp())::float8 * 1000 AS "leftMs"

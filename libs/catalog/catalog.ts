@@ -190,6 +190,8 @@ export type LeaseAnswer =
       readonly set: SetRow
       /** The epoch of this lease; it is the attempt. */
       readonly attempt: number
+      /** By the database's clock, which is one for all workers: what tells which of two versions of a file is the newer one. */
+      readonly leasedAt: Date
       readonly plan: Uint8Array
     }
   | { readonly kind: 'over'; readonly state: BundleState }

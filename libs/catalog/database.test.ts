@@ -38,8 +38,8 @@ describe('a server that goes away', () => {
       await new Promise((resolve) => setTimeout(resolve, 50))
       await connection.query('SELECT 2')
     })
-    await expect(cut).rejects.toMatchObject({ code: 'database' })
-    await expect(store.add([planned(entry('/x'))])).rejects.toMatchObject({ code: 'database' })
+    await expect(cut).rejects.toMatchObject({ code: 'try-again' })
+    await expect(store.add([planned(entry('/x'))])).rejects.toMatchObject({ code: 'try-again' })
     await store[Symbol.asyncDispose]()
     expect(await newSet(scratch.catalog)).toMatchObject({ state: 'crawling' })
     expect((await database.query('SELECT 1')).rowCount).toBe(1)
@@ -60,7 +60,7 @@ describe('transactions', () => {
       await touched // only when this one is over
       await connection.query('SELECT 1')
     })
-    await expect(frozen).rejects.toMatchObject({ code: 'database' })
+    await expect(frozen).rejects.toMatchObject({ code: 'try-again' })
     await touched
   })
 
@@ -77,6 +77,17 @@ describe('transactions', () => {
     await Promise.all([pull(1, 2), pull(2, 1)])
     expect((await database.query('SELECT n FROM tug')).rows).toEqual([{ n: 2 }, { n: 2 }])
     expect(runs).toBe(3)
+  })
+
+  test('a single statement that is the victim of another is run again, three times at most', async () => {
+    await database.query(`CREATE SEQUENCE tries; CREATE TABLE unlucky (until int);
+      CREATE FUNCTION be_unlucky() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF nextval('tries') < NEW.until THEN RAISE EXCEPTION 'unlucky' USING ERRCODE = '40P01'; END IF; RETURN NEW; END $$;
+      CREATE TRIGGER unlucky BEFORE INSERT ON unlucky FOR EACH ROW EXECUTE FUNCTION be_unlucky()`)
+    await database.query('INSERT INTO unlucky VALUES ($1)', [3])
+    expect((await database.query('SELECT until FROM unlucky')).rows).toEqual([{ until: 3 }])
+    await expect(database.query('INSERT INTO unlucky VALUES ($1)', [100])).rejects.toMatchObject({ code: 'try-again' })
+    expect((await database.query('SELECT last_value AS n FROM tries')).rows).toEqual([{ n: 6n }])
   })
 
   test("an error that is no database's passes as it is, and nothing stays", async () => {

@@ -66,7 +66,7 @@ export function openDatabase({ url, poolSize = 10, applicationName = 'firn', idl
 
   return {
     pool,
-    ...runsOn(pool),
+    ...runsAgain(runsOn(pool)),
     async transaction(work) {
       for (let attempt = 0; ; attempt++) {
         const client = await pool.connect().catch(rethrow)
@@ -120,6 +120,23 @@ function runsOn(client: pg.Pool | pg.PoolClient | pg.Client): Runs {
   }
 }
 
+/** A statement outside of a transaction is one: as the victim of another it had no effect, and is run again. */
+function runsAgain({ query, texts }: Runs): Runs {
+  const again = async <T>(run: () => Promise<T>): Promise<T> => {
+    for (let attempt = 0; ; attempt++) {
+      try {
+        return await run()
+      } catch (error) {
+        if (attempt >= RETRIES || !isVictim(error)) throw error
+      }
+    }
+  }
+  return {
+    query: <R>(...call: Parameters<Runs['query']>) => again(() => query<R>(...call)),
+    texts: (...call) => again(() => texts(...call)),
+  }
+}
+
 function copyOn(client: pg.PoolClient | pg.Client) {
   return async (table: string, chunks: readonly Uint8Array[]): Promise<void> => {
     const stream: CopyStreamQuery = client.query(copyFrom(`COPY ${table} FROM STDIN (FORMAT binary)`))
@@ -155,8 +172,11 @@ const sqlStateOf = (error: unknown): string | undefined => {
 
 const isVictim = (error: unknown) => [DEADLOCK, SERIALIZATION].includes(sqlStateOf(error) ?? '')
 
-/** too_many_connections, cannot_connect_now: a database that starts, stops, or has no connection left for the moment. */
-const BUSY = new Set(['53300', '57P03'])
+/**
+ * A database that starts, stops, or has no connection left for the moment (too_many_connections, cannot_connect_now), that ended the
+ * session (admin_shutdown, crash_shutdown), or had to let another go first: all of it passes.
+ */
+const PASSING = new Set(['53300', '57P03', '57P01', '57P02', DEADLOCK, SERIALIZATION])
 
 /** Foreign errors are translated here, once. Errors that are no database's (a consumer's, a bug's) pass as they are. */
 export function asFirnError(error: unknown): unknown {
@@ -168,7 +188,7 @@ export function asFirnError(error: unknown): unknown {
         cause: error,
       })
     }
-    return new FirnError(BUSY.has(error.code ?? '') ? 'try-again' : code, `The database refused: ${error.message}.`, {
+    return new FirnError(PASSING.has(error.code ?? '') ? 'try-again' : code, `The database refused: ${error.message}.`, {
       cause: error,
     })
   }
@@ -178,7 +198,7 @@ export function asFirnError(error: unknown): unknown {
     return new FirnError('try-again', sentence, { cause: error })
   }
   if (/connection|timeout|Client was closed|pool/i.test(error.message)) {
-    return new FirnError(code, `The database cannot be reached: ${error.message}.`, { cause: error })
+    return new FirnError('try-again', `The database cannot be reached: ${error.message}. Try again later.`, { cause: error })
   }
   return error
 }

@@ -18,6 +18,7 @@ import { closePlaces } from './place.js'
 import { PROCESSES } from './processes.js'
 import { RANDOM_WALK } from './random-walk.js'
 import { SECRETS } from './secrets.js'
+import { POSTGRES } from './servers/postgres.js'
 import { REDIS } from './servers/redis.js'
 import { servicesAreDemanded, startServices } from './services.js'
 import { SHARED_TARGET } from './shared-target.js'
@@ -41,6 +42,7 @@ const CASES: readonly Case[] = [
   ...TREES,
   ...SECRETS,
   ...REDIS,
+  ...POSTGRES,
 ]
 
 const { values } = parseArgs({

@@ -1,5 +1,7 @@
 /** A FIRN_HOME, a vault of some kind and a queue of some kind, and the eyes upon them: what the cases of crash and fault work on. */
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { openEmbeddedPostgres } from '#libs/runtime/postgres/embedded-postgres.js'
 import { type Cloud, startCloud } from '../cloud/cloud.js'
@@ -31,6 +33,14 @@ const opened = new Set<OpenPlace>()
 /** Of cases that were cut off: no database and no directory is left behind. */
 export async function closePlaces(): Promise<void> {
   await Promise.allSettled([...opened].map((place) => place.close()))
+}
+
+const isServing = (pid: number): boolean => {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('postgres')
+  } catch {
+    return false
+  }
 }
 
 /** Thaws take a moment. The database is kept running between the commands, so that each of them takes a second. */
@@ -66,7 +76,7 @@ export async function openPlace(kind: VaultKind, options: { queueUrl?: string | 
   }
   const openDatabase = () => openEmbeddedPostgres({ home: at.home, log: () => {}, durable: false })
   let postgres = await openDatabase()
-  const sql = new pg.Pool({ connectionString: postgres.url, max: 2 })
+  const sql = new pg.Pool({ connectionString: postgres.url, max: 2, application_name: 'torture' })
   sql.on('error', () => {}) // a case may stop the server
   const place: OpenPlace = {
     at,
@@ -79,7 +89,9 @@ export async function openPlace(kind: VaultKind, options: { queueUrl?: string | 
     database: {
       async crash() {
         const { rows } = await sql.query<{ pid: string }>(`SELECT pg_read_file('postmaster.pid') AS pid`)
-        process.kill(Number.parseInt(rows[0]?.pid as string, 10), 'SIGQUIT')
+        const pid = Number.parseInt(rows[0]?.pid as string, 10)
+        process.kill(pid, 'SIGQUIT')
+        while (isServing(pid)) await sleep(5)
       },
       stop: () => postgres.close(),
       async start() {

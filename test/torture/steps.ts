@@ -15,7 +15,13 @@ const LOOKS = new Set(
   ].flatMap((line) => line.split(' ')),
 )
 
-const isPoint = (name: string): boolean => !name.endsWith(':failed') && !LOOKS.has(name.replace(/:(before|after)$/, ''))
+/** What comes by the clock, every 15 s, and not in each run. */
+const RENEWALS = new Set(['catalog.leaseSet', 'catalog.renewBundle'])
+
+const isPoint = (name: string): boolean => {
+  const [operation] = name.split(':') as [string]
+  return !name.endsWith(':failed') && !LOOKS.has(operation) && !RENEWALS.has(operation)
+}
 
 export const preloaded = (more: NodeJS.ProcessEnv): NodeJS.ProcessEnv => ({ NODE_OPTIONS: `--import=${PRELOAD}`, ...more })
 

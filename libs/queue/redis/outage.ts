@@ -36,9 +36,9 @@ export function tellerOf(
     }
     const text = String(error)
     const before = said.get(text)
-    if (before !== undefined && Date.now() - before < AGAIN_MS) return
+    if (before !== undefined && performance.now() - before < AGAIN_MS) return
     if (said.size >= REMEMBERED) said.clear()
-    said.set(text, Date.now())
+    said.set(text, performance.now())
     onError(error)
   })
 

@@ -89,10 +89,10 @@ export async function openRedisQueue(options: RedisQueueOptions): Promise<JobQue
           void closed.finally(() => {
             over = true
           })
-          const began = Date.now()
+          const began = performance.now()
           let seen = began
           while (!over) {
-            const now = Date.now()
+            const now = performance.now()
             if (own.isReady()) seen = now
             const cut = now - seen > GONE_MS || now - began > STUCK_MS
             if (cut) own.cut()

@@ -29,7 +29,7 @@ export async function connectOrStart(options: ServerOptions, applicationName: st
   const { directory, log } = options
   const data = join(directory, 'data')
   const recovering = sayLater(log, 'the database recovers from a crash; this may take some minutes')
-  const began = Date.now()
+  const began = performance.now()
   for (let starts = 0; ; ) {
     const found = await readPostmaster(data)
     const startedBy = await readStarter(directory)
@@ -50,7 +50,7 @@ export async function connectOrStart(options: ServerOptions, applicationName: st
       if (!silent && code !== STARTING_OR_STOPPING && code !== 'ECONNRESET') {
         throw new FirnError('database', `The embedded database refuses connections: ${reasonOf(error)}.`, { cause: error })
       }
-      const silentMs = silent && found.status === 'ready' ? Date.now() - began : 0
+      const silentMs = silent && found.status === 'ready' ? performance.now() - began : 0
       if (silentMs > 2_000 && canSignal(startedBy)) {
         log(`the socket in ${found.socketDirectory} is gone; the server is started anew`)
         await stopServer(options)
@@ -219,10 +219,10 @@ async function readFrom(log: FileHandle, offset: number): Promise<string> {
 
 /** What takes seconds for once is said once. */
 function sayLater(log: (text: string) => void, text: string): () => void {
-  const at = Date.now() + 5_000
+  const at = performance.now() + 5_000
   let said = false
   return () => {
-    if (said || Date.now() < at) return
+    if (said || performance.now() < at) return
     said = true
     log(text)
   }

@@ -54,9 +54,9 @@ const CLEAR_LINE = '\r\x1b[K'
 export function openReporter(options: ReporterOptions): Reporter {
   const { json, quiet, stdout, stderr } = options
   const onTerminal = Boolean(stderr.isTTY)
-  const began = Date.now()
+  const began = performance.now()
   let drawn = false
-  let lastProgressAt = onTerminal || json ? 0 : began
+  let lastProgressAt = onTerminal || json ? Number.NEGATIVE_INFINITY : began
   let readerGone = false
   let failure: FirnError | undefined
   const onBroken = (error: Error) => {
@@ -91,7 +91,7 @@ export function openReporter(options: ReporterOptions): Reporter {
   return {
     json,
     progress(state) {
-      const now = Date.now()
+      const now = performance.now()
       const every = json ? STATUS_MS : onTerminal ? REDRAW_MS : PLAIN_MS
       if (now - lastProgressAt < every) return
       const seconds = (now - began) / 1000
