@@ -28,12 +28,32 @@ describe('faults', () => {
     ['expired-token', 'ExpiredToken', 400],
     ['access-denied', 'AccessDenied', 403],
     ['conflict', 'ConditionalRequestConflict', 409],
+    ['taken', 'PreconditionFailed', 412],
   ] as const)('%s answers %s and does nothing', async (kind, name, status) => {
     cloud.faults.add({ kind, operation: 'PutObject' })
     expect(await refusal(put())).toMatchObject({ name, status })
     expect(cloud.s3.objects(Bucket)).toEqual([])
     await put()
     expect(cloud.requests.recent()).toMatchObject([{ fault: kind, status }, { status: 200 }])
+  })
+
+  test('in a blackout every connection is reset, and nothing is done until it is over', async () => {
+    await put()
+    cloud.link.broken = true
+    await expect(put()).rejects.toMatchObject({ code: expect.stringMatching(/ECONNRESET|EPIPE/) })
+    cloud.link.broken = false
+    await put()
+    expect(cloud.requests.count('PutObject')).toBe(2)
+  })
+
+  test('objects are cut and swapped behind the back of everybody', async () => {
+    await put(cloud.client, 'first')
+    await cloud.client.send(new aws.PutObjectCommand({ Bucket, Key: 'b', Body: 'the second' }))
+    cloud.s3.swap(Bucket, Key, 'b')
+    expect((await get()).toString()).toBe('the second')
+    await cloud.s3.truncate(Bucket, Key)
+    expect((await get()).toString()).toBe('the s')
+    expect(cloud.s3.object(Bucket, 'b')?.bytes).toBe(5)
   })
 
   test('a storm of 503 is survived by a client that tries often enough', async () => {

@@ -27,6 +27,8 @@ export type FaultKind =
   | 'access-denied'
   /** 409 ConditionalRequestConflict: another writer was there at the same time. */
   | 'conflict'
+  /** 412 PreconditionFailed: there is an object of that name, says the service. Nothing done. */
+  | 'taken'
   /** 503 GlacierExpeditedRetrievalNotAvailable. */
   | 'no-expedited'
   /** Status 200, and an error in the body, as CompleteMultipartUpload may do. Nothing done. */

@@ -5,12 +5,15 @@ export interface LinkOptions {
   latencyMs?: number
   /** In each direction. */
   bytesPerSecond?: number
+  /** A blackout: every connection is reset, nothing is done. */
+  broken?: boolean
 }
 
 export interface Link {
   /** May be changed at any time. */
   latencyMs: number
   bytesPerSecond: number
+  broken: boolean
   /** Waits out a request's latency. */
   answer(): Promise<void>
   up(chunks: AsyncIterable<Buffer>): AsyncIterable<Buffer>
@@ -20,10 +23,11 @@ export interface Link {
 /** Timers are coarse: the line may run ahead by this much before a chunk waits. */
 const AHEAD_MS = 5
 
-export function openLink({ latencyMs = 0, bytesPerSecond = Number.POSITIVE_INFINITY }: LinkOptions): Link {
+export function openLink({ latencyMs = 0, bytesPerSecond = Number.POSITIVE_INFINITY, broken = false }: LinkOptions): Link {
   const link: Link = {
     latencyMs,
     bytesPerSecond,
+    broken,
     async answer() {
       if (link.latencyMs > 0) await sleep(link.latencyMs)
     },

@@ -12,7 +12,7 @@
  * slow line are here already. It throws `Refusal`, writes it in its own form (`refuse`), and records paid acts in the book.
  */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import type { Clock } from './clock.js'
@@ -51,6 +51,9 @@ export async function listen(world: World, port: number): Promise<Listening> {
       response.destroy()
     })
   })
+  server.on('connection', (socket: Socket) => {
+    if (world.link.broken) socket.resetAndDestroy()
+  })
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
     server.listen(port, '127.0.0.1', resolve)
@@ -72,6 +75,10 @@ const isGone = (error: unknown): boolean =>
 
 async function serve(world: World, incoming: IncomingMessage, response: ServerResponse, id: string): Promise<void> {
   const call = callOf(incoming, id)
+  if (world.link.broken && !call.path.startsWith(CONTROL_PLACE)) {
+    incoming.socket.resetAndDestroy()
+    return
+  }
   if (await controlled(world, call, incoming, response)) return
   const service = world.services.find((one) => one.claims(call))!
   let operation = 'Unknown'
@@ -169,6 +176,8 @@ function refusalFor(fault: FaultKind): Refusal | undefined {
         'ConditionalRequestConflict',
         'The conditional request cannot succeed due to a conflicting operation against this resource.',
       )
+    case 'taken':
+      return new Refusal(412, 'PreconditionFailed', 'At least one of the pre-conditions you specified did not hold')
     case 'no-expedited':
       return new Refusal(
         503,

@@ -9,6 +9,7 @@ import { parseArgs } from 'node:util'
 import setUp from '../global-setup.js'
 import tearDown from '../global-teardown.js'
 import type { Case, Profile } from './case.js'
+import { CLOCK } from './clock.js'
 import { DELETION } from './deletion.js'
 import { HOSTILE_TARS } from './hostile-tars.js'
 import { KILL_POINTS } from './kill-points.js'
@@ -18,8 +19,10 @@ import { closePlaces } from './place.js'
 import { PROCESSES } from './processes.js'
 import { RANDOM_WALK } from './random-walk.js'
 import { SECRETS } from './secrets.js'
+import { BYTES } from './servers/bytes.js'
 import { POSTGRES } from './servers/postgres.js'
 import { REDIS } from './servers/redis.js'
+import { S3 } from './servers/s3.js'
 import { servicesAreDemanded, startServices } from './services.js'
 import { SHARED_TARGET } from './shared-target.js'
 import { TAMPERED_ROWS } from './tampered-rows.js'
@@ -43,6 +46,9 @@ const CASES: readonly Case[] = [
   ...SECRETS,
   ...REDIS,
   ...POSTGRES,
+  ...S3,
+  ...BYTES,
+  ...CLOCK,
 ]
 
 const { values } = parseArgs({

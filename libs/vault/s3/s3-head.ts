@@ -9,13 +9,13 @@ import { isFirnError } from '#libs/errors/errors.js'
 import { statusOf } from '../service-error.js'
 import type { Composite } from './checksum.js'
 import type { S3Door } from './s3-door.js'
-import type { Signalled } from './send.js'
+import type { Patient, Signalled } from './send.js'
 
 /** undefined where there is no such object. A missing bucket is an error: it must not look like lost bundles. */
 export async function headOf(
   door: S3Door,
   key: string,
-  options: Signalled & { bucketIsThere?: boolean } = {},
+  options: Patient & { bucketIsThere?: boolean } = {},
 ): Promise<HeadObjectCommandOutput | undefined> {
   const { client, send } = door
   const command = new HeadObjectCommand({
@@ -33,7 +33,7 @@ export async function headOf(
 }
 
 /** Throws what is wrong with the bucket. By a listing, as a HEAD has no body, and so no word of the reason. */
-export async function checkBucket({ client, send, place }: S3Door, options: Signalled = {}): Promise<void> {
+export async function checkBucket({ client, send, place }: S3Door, options: Patient = {}): Promise<void> {
   const command = new ListObjectsV2Command({ Bucket: place.bucket, Prefix: place.prefix, MaxKeys: 1 })
   await send((call) => client.send(command, call), options)
 }
@@ -45,7 +45,7 @@ export async function holdingOf(
   door: S3Door,
   key: string,
   expected: { bytes: number; composite: Composite },
-  options: Signalled,
+  options: Patient,
 ): Promise<Holding> {
   const head = await headOf(door, key, { ...options, bucketIsThere: true })
   if (head === undefined) return 'nothing'

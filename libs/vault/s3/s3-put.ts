@@ -5,20 +5,19 @@ import { nameOf, statusOf, troubleOf } from '../service-error.js'
 import { type Composite, wholeOf } from './checksum.js'
 import type { S3Door } from './s3-door.js'
 import { headOf, holdingOf } from './s3-head.js'
-import type { SendOptions, Signalled } from './send.js'
+import type { Patient, SendOptions } from './send.js'
 
-export interface PutOptions extends Signalled {
+export interface PutOptions extends Patient {
   readonly storageClass?: string | undefined
   readonly replace?: boolean | undefined
   /** It costs next to nothing: it may be sent once more, to see whether the service keeps the condition. */
   readonly repeatable?: boolean
-  readonly tries?: number
 }
 
 export interface WriteOnce {
   put(key: string, body: Uint8Array, options: PutOptions): Promise<Composite>
   /** Throws where there is an object of that name, on services that may not keep the condition. Amazon does: nothing is asked. */
-  mustBeFree(key: string, options: Signalled): Promise<void>
+  mustBeFree(key: string, options: Patient): Promise<void>
   /**
    * Runs `write`, which makes the object appear, with `If-None-Match: *` as long as the service knows it; after `mustBeFree`. Returns
    * undefined instead of its answer where that was lost, and the object is there as it was sent.
@@ -27,7 +26,7 @@ export interface WriteOnce {
     key: string,
     expected: { bytes: number; composite: Composite },
     write: (unless: Unless, onRetry: () => void) => Promise<T>,
-    options: Signalled,
+    options: Patient,
   ): Promise<T | undefined>
 }
 
@@ -39,12 +38,12 @@ export function writeOnce(door: S3Door): WriteOnce {
   const exists = (key: string) =>
     new FirnError('vault-exists', `The vault ${place.id} cannot take ${key}: there is an object of that name already.`)
 
-  async function refuseTaken(key: string, options: Signalled): Promise<void> {
+  async function refuseTaken(key: string, options: Patient): Promise<void> {
     // Who writes next says whether the bucket is there.
     if (await headOf(door, key, { ...options, bucketIsThere: true })) throw exists(key)
   }
 
-  async function mustBeFree(key: string, options: Signalled): Promise<void> {
+  async function mustBeFree(key: string, options: Patient): Promise<void> {
     if (place.endpoint !== undefined) await refuseTaken(key, options)
   }
 
@@ -52,7 +51,7 @@ export function writeOnce(door: S3Door): WriteOnce {
     key: string,
     expected: { bytes: number; composite: Composite },
     write: (unless: Unless, onRetry: () => void) => Promise<T>,
-    options: Signalled,
+    options: Patient,
   ): Promise<T | undefined> {
     let doubtful = false
     try {
@@ -113,9 +112,10 @@ export function writeOnce(door: S3Door): WriteOnce {
         await write({}, persistent)
         return composite
       }
-      if (condition !== 'kept') await mustBeFree(key, { signal })
+      const patient = { signal, ...persistent }
+      if (condition !== 'kept') await mustBeFree(key, patient)
       const once = (unless: Unless, onRetry: () => void) => write(unless, { onRetry, ...persistent })
-      await appear(key, { bytes: body.length, composite }, once, { signal })
+      await appear(key, { bytes: body.length, composite }, once, patient)
       // The same once more: a service that does not keep the condition writes the same bytes again.
       if (condition === 'unclear' && repeatable) condition = await keeps(() => write(UNLESS_THERE, { tries: 1 }))
       return composite

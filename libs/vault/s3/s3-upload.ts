@@ -19,12 +19,10 @@ import type { PartSizes } from './part-sizes.js'
 import type { S3Door } from './s3-door.js'
 import type { WriteOnce } from './s3-put.js'
 import { abortUploadsOf } from './s3-sweep.js'
-import type { Signalled } from './send.js'
+import { type Signalled, STORING_TRIES } from './send.js'
 
 /** Of one upload: enough to fill a line in spite of the time that each request takes. */
 const PARTS_IN_FLIGHT = 4
-/** Tries of one part: a minute of trouble, or so, is sat out. */
-const PART_TRIES = 9
 
 export interface UploadParts {
   readonly door: S3Door
@@ -96,7 +94,7 @@ export function beginUpload(parts: UploadParts, key: string, { signal }: Signall
     const onRetry = () => {
       strayUpload = true
     }
-    const { UploadId } = await send((call) => client.send(command, call), { signal: life.stopped, onRetry })
+    const { UploadId } = await send((call) => client.send(command, call), { signal: life.stopped, onRetry, tries: STORING_TRIES })
     uploadId = UploadId
     step('s3-vault.upload-begun')
   }
@@ -124,7 +122,7 @@ export function beginUpload(parts: UploadParts, key: string, { signal }: Signall
             checksums.check(`Part ${number} of ${key}`, digest, answer)
             return answer.ETag
           },
-          { signal: life.stopped, tries: PART_TRIES },
+          { signal: life.stopped, tries: STORING_TRIES },
         )
         step('s3-vault.part-sent')
         sent.push({ number, bytes: filled, digest, etag })
@@ -166,7 +164,10 @@ export function beginUpload(parts: UploadParts, key: string, { signal }: Signall
         filling = undefined
       }
       // Looked while the last parts are under way: the gap until the object appears is small, and an upload takes no request's time more.
-      await Promise.all([...inFlight, ...(uploadId === undefined ? [] : [writes.mustBeFree(key, { signal: life.stopped })])])
+      await Promise.all([
+        ...inFlight,
+        ...(uploadId === undefined ? [] : [writes.mustBeFree(key, { signal: life.stopped, tries: STORING_TRIES })]),
+      ])
       life.checkUsable()
     })
     life.becomes('sealed')
@@ -193,9 +194,9 @@ export function beginUpload(parts: UploadParts, key: string, { signal }: Signall
           ...condition,
         })
         // Not cut off in its middle: it shall be known whether it happened.
-        return send(() => client.send(command), { signal, onRetry, tries: PART_TRIES })
+        return send(() => client.send(command), { signal, onRetry, tries: STORING_TRIES })
       },
-      { signal },
+      { signal, tries: STORING_TRIES },
     )
     if (answer && checksums.agrees(composite, answer) === false) {
       throw new FirnError('damaged', `The vault ${place.id} put ${key} together otherwise than it was sent.`)
@@ -206,7 +207,7 @@ export function beginUpload(parts: UploadParts, key: string, { signal }: Signall
 
   async function completeWhole(): Promise<void> {
     const body = filling ? filling.memory.buffer.subarray(0, filling.filled) : new Uint8Array()
-    const composite = await writes.put(key, body, { signal, storageClass: place.storageClass, tries: PART_TRIES })
+    const composite = await writes.put(key, body, { signal, storageClass: place.storageClass, tries: STORING_TRIES })
     parts.onComplete(key, { bytes, composite })
   }
 

@@ -19,7 +19,7 @@ import { sweepUploads } from './s3-sweep.js'
 import { askForThaw, thawStatesOf } from './s3-thaw.js'
 import { beginUpload } from './s3-upload.js'
 import { COLD_CLASSES, type S3Place } from './s3-url.js'
-import { openSender } from './send.js'
+import { openSender, STORING_TRIES } from './send.js'
 
 export interface S3VaultOptions {
   readonly prices: PriceList
@@ -99,7 +99,13 @@ export async function openS3Vault(place: S3Place, options: S3VaultOptions): Prom
     async put(key, bytes, { replace, signal } = {}) {
       await explained(`take ${key}`, signal, async () => {
         const repeatable = bytes.length <= REPEATED_BYTES
-        const composite = await writes.put(key, bytes, { replace, signal, storageClass: place.manifestClass, repeatable })
+        const composite = await writes.put(key, bytes, {
+          replace,
+          signal,
+          storageClass: place.manifestClass,
+          repeatable,
+          tries: STORING_TRIES,
+        })
         remember(key, { bytes: bytes.length, composite })
       })
     },
@@ -117,7 +123,7 @@ export async function openS3Vault(place: S3Place, options: S3VaultOptions): Prom
     verify: (key, expected, { signal } = {}) =>
       explained(`verify ${key}`, signal, async () => {
         const damaged = (what: string) => new FirnError('damaged', `${key} in the vault ${place.id} is damaged: ${what}.`)
-        const head = await headOf(door, key, { signal })
+        const head = await headOf(door, key, { signal, tries: STORING_TRIES })
         if (!head) throw new FirnError('vault-missing', `The vault ${place.id} has no object ${key}.`)
         if (head.ContentLength !== expected.bytes) {
           throw damaged(`it has ${head.ContentLength} bytes instead of ${expected.bytes}`)

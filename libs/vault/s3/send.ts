@@ -12,9 +12,12 @@ export interface Signalled {
   readonly signal?: AbortSignal | undefined
 }
 
-export interface SendOptions extends Signalled {
+export interface Patient extends Signalled {
   /** In all. */
   readonly tries?: number
+}
+
+export interface SendOptions extends Patient {
   /** Called before each further try: the try that failed may have happened all the same. */
   readonly onRetry?: (error: unknown) => void
 }
@@ -33,6 +36,8 @@ export interface SenderOptions {
 const TRIES = 4
 /** A service that asks for fewer requests may do so for a minute. */
 const THROTTLED_TRIES = 8
+/** Of each request that stores something: a minute of trouble, or so, is sat out, before a whole bundle is sent again. */
+export const STORING_TRIES = 9
 const LONGEST_PAUSE_MS = 20_000
 /** A throttled request waits so many times longer. */
 const THROTTLED = 4

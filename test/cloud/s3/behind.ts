@@ -1,5 +1,6 @@
 /** What S3 holds, seen and changed behind everybody's back, as bad disks and strangers do. */
-import { dropBlobs, flipBit, keepBlob, readBlobs } from '../blobs.js'
+import { truncate } from 'node:fs/promises'
+import { type Blob, dropBlobs, flipBit, keepBlob, readBlobs } from '../blobs.js'
 import type { Clock } from '../clock.js'
 import { openDigester } from './checksums.js'
 import { replaceObject } from './objects.js'
@@ -29,6 +30,10 @@ export interface Behind {
   /** Flips one bit: in the middle unless an offset is given. Size, ETag and checksums stay what they were. */
   damage(bucket: string, key: string, offset?: number): Promise<void>
   remove(bucket: string, key: string): Promise<void>
+  /** Takes the second half of it away. */
+  truncate(bucket: string, key: string): Promise<void>
+  /** Each has the bytes of the other. */
+  swap(bucket: string, one: string, other: string): void
   /** Makes the restored copy expire now. */
   expire(bucket: string, key: string): void
 }
@@ -84,6 +89,25 @@ export function lookBehind(buckets: Buckets, clock: Clock, directory: string): B
     async remove(name, key) {
       const gone = takeObject(bucketNamed(name), key)
       if (gone) await dropBlobs(gone.blobs)
+    },
+    async truncate(name, key) {
+      const object = held(name, key)
+      let left = Math.floor(object.bytes / 2)
+      const bytes = left
+      const blobs: Blob[] = []
+      for (const blob of object.blobs) {
+        const kept = { ...blob, bytes: Math.min(left, blob.bytes) }
+        await truncate(kept.path, kept.bytes)
+        blobs.push(kept)
+        left -= kept.bytes
+      }
+      bucketNamed(name).objects.set(key, { ...object, blobs, bytes })
+    },
+    swap(name, one, other) {
+      const { objects } = bucketNamed(name)
+      const [first, second] = [held(name, one), held(name, other)]
+      objects.set(one, { ...second, key: one })
+      objects.set(other, { ...first, key: other })
     },
     expire(name, key) {
       held(name, key).restore = undefined

@@ -4,8 +4,8 @@
  * them again. Afterwards all that was there is archived once, and nothing false is recorded.
  */
 import { mkdirSync } from 'node:fs'
-import { makeFiles } from '../../tree.js'
 import type { Ran } from '../../firn.js'
+import { makeFiles } from '../../tree.js'
 import { checkRan, checkSummary, checkUntouched, fail } from '../check-invariants.js'
 import { type Crew, checkSets, isOver, startWorker, until } from '../crew.js'
 import { writeLedger } from '../ledger.js'
@@ -57,7 +57,9 @@ export async function inTheMiddle(crew: Crew, name: string, { strike, bundles = 
   await until('all to be stored and indexed', 120, () => isOver(crew, sets))
   fail(
     'the workers',
-    workers.filter((worker) => worker.exitCode !== null || worker.signalCode !== null).map((worker) => `one ended: ${worker.said().slice(-1_500)}`),
+    workers
+      .filter((worker) => worker.exitCode !== null || worker.signalCode !== null)
+      .map((worker) => `one ended: ${worker.said().slice(-1_500)}`),
   )
   for (const worker of workers) worker.kill('SIGTERM')
   await until('the workers to end', 60, () => crew.running.size === 0)
@@ -65,7 +67,10 @@ export async function inTheMiddle(crew: Crew, name: string, { strike, bundles = 
   const last = await place.at.run('archive-files', ['--workers', '1', ...args])
   checkRan(place, last, [0])
   await checkSummary(place, last, ledger)
-  fail('the last run', last.summary['files_archived'] === 0 ? [] : [`I2: it archived ${last.summary['files_archived']} files again`])
+  fail(
+    'the last run',
+    last.summary['files_archived'] === 0 ? [] : [`I2: it archived ${last.summary['files_archived']} files again`],
+  )
   await checkSets(crew, sets.slice(0, 1))
 }
 

@@ -17,7 +17,11 @@ const FULL_MS = 15_000
 
 const CRASHES = 3
 
-function postgresCase(what: string, strike: (crew: Crew, random: Random) => Promise<void>, more: Omit<Middle, 'strike'> = {}): Case {
+function postgresCase(
+  what: string,
+  strike: (crew: Crew, random: Random) => Promise<void>,
+  more: Omit<Middle, 'strike'> = {},
+): Case {
   const name = `servers/postgres-${what}`
   return {
     name,
@@ -84,9 +88,10 @@ const OF_FIRN = `datname = current_database() AND pid <> pg_backend_pid() AND ba
 
 /** Ends so many percent of Firn's sessions. */
 async function endSessions(by: Pick<pg.Client, 'query'>, percent: number): Promise<number> {
-  const { rowCount } = await by.query(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE ${OF_FIRN} AND random() * 100 < $1`, [
-    percent,
-  ])
+  const { rowCount } = await by.query(
+    `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE ${OF_FIRN} AND random() * 100 < $1`,
+    [percent],
+  )
   return rowCount ?? 0
 }
 
