@@ -31,6 +31,9 @@ import { TREES } from './trees.js'
 /** One for each processor: what a case waits for, others use. Each has its own directory, database and randomness. */
 const AT_A_TIME = availableParallelism()
 
+/** Of those that wait more than they work; each has a database and some processes in memory. */
+const WAITING_AT_A_TIME = 3 * AT_A_TIME
+
 /** In the order in which they begin. */
 const CASES: readonly Case[] = [
   ...KILL_POINTS,
@@ -89,12 +92,12 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   })
 }
 try {
-  const beside = chosen.filter(({ waits }) => waits).map(runCase)
-  const left = chosen.filter(({ waits }) => !waits)
-  const lanes = Array.from({ length: AT_A_TIME }, async () => {
-    for (let one = left.shift(); one !== undefined; one = left.shift()) await runCase(one)
-  })
-  await Promise.all([...beside, ...lanes])
+  const lanes = (cases: Case[], number: number) =>
+    Array.from({ length: number }, async () => {
+      for (let one = cases.shift(); one !== undefined; one = cases.shift()) await runCase(one)
+    })
+  const [waiting, working] = [chosen.filter(({ waits }) => waits), chosen.filter(({ waits }) => !waits)]
+  await Promise.all([...lanes(waiting, WAITING_AT_A_TIME), ...lanes(working, AT_A_TIME)])
 } finally {
   await tearDown()
   await services.stop()
