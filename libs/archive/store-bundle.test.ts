@@ -9,7 +9,7 @@ import { shiftDate } from '../../test/shifted-date.js'
 import { crawl } from './crawl.js'
 import { reconcile, sweepUnfinished } from './reconcile.js'
 import { isAccounted, openStory, type ScratchStory, smallFiles } from './scratch-story.js'
-import { storeBundle } from './store-bundle.js'
+import { giveUpBundle, storeBundle } from './store-bundle.js'
 
 let at: ScratchStory
 beforeAll(async () => {
@@ -59,6 +59,14 @@ test('a clock that is an hour ahead does not make an older version the newest', 
   expect([found?.size, others]).toEqual([18, []])
   // Nor is what was archived last taken for changed.
   expect((await archive()).counts).toMatchObject({ archived: 0, unchanged: 1 })
+})
+
+test('trouble of the database is no fault of the bundle: it is not given up for it', async () => {
+  const { set, bundleId } = await planned('patient')
+  await giveUpBundle(at.parts, bundleId, new FirnError('try-again', 'The database cannot be reached.'))
+  expect(await at.catalog.bundle(bundleId)).toMatchObject({ state: 'planned' })
+  await storeBundle(at.parts, bundleId)
+  expect(await finish(set.id)).toMatchObject({ state: 'archived', counts: { archived: 5, bundlesFailed: 0 } })
 })
 
 describe('an attempt that lost its lease', () => {
