@@ -4,6 +4,9 @@ import { statusOf } from '../service-error.js'
 import type { S3Door } from './s3-door.js'
 import type { Signalled } from './send.js'
 
+/** Begun and ended at once, to find out whether the vault can be written. One whose answer was lost means nothing to anybody. */
+export const PROBE = '.firn-probe-'
+
 interface UnfinishedUpload {
   /** Without the vault's prefix. */
   readonly key: string
@@ -27,7 +30,12 @@ async function* unfinishedUploads(door: S3Door, start: string, options: Signalle
   }
 }
 
-async function abortUpload(door: S3Door, { key, uploadId }: UnfinishedUpload, options: Signalled): Promise<void> {
+/** Somebody else may have swept it already. */
+export async function abortUpload(
+  door: S3Door,
+  { key, uploadId }: Pick<UnfinishedUpload, 'key' | 'uploadId'>,
+  options: Signalled,
+): Promise<void> {
   const { client, send, place } = door
   const command = new AbortMultipartUploadCommand({ Bucket: place.bucket, Key: place.prefix + key, UploadId: uploadId })
   try {
@@ -53,6 +61,10 @@ export async function sweepUploads(
   const dead = new Map<string, boolean>()
   for await (const upload of unfinishedUploads(door, '', options)) {
     options.signal?.throwIfAborted()
+    if (upload.key.startsWith(PROBE)) {
+      await abortUpload(door, upload, options)
+      continue
+    }
     let isIt = dead.get(upload.key)
     if (isIt === undefined) {
       isIt = await isDead(upload.key)

@@ -431,6 +431,14 @@ describe('a vault in S3', () => {
     await other.close()
   })
 
+  test('sweeps what finding out whether it can be written left behind, where the answer was lost', async () => {
+    cloud.faults.add({ kind: 'lost-answer', operation: 'CreateMultipartUpload' })
+    await vault.prepare()
+    expect(cloud.s3.uploads('cold').map(({ key }) => key)).toEqual([expect.stringContaining('.firn-probe-')])
+    expect(await vault.sweep(() => false)).toEqual([])
+    expect(cloud.s3.uploads('cold')).toEqual([])
+  })
+
   describe('says in one sentence', () => {
     const open = (place: string, options: Parameters<typeof openScratchVault>[2] = {}) =>
       openScratchVault(small, place.replace('ENDPOINT', `endpoint=${cloud.url}`), options)

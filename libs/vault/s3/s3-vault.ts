@@ -1,6 +1,6 @@
 /** A vault in a bucket of S3, or of a service that speaks S3: bundles in any class, manifests beside them in one that needs no thaw. */
 import { randomBytes } from 'node:crypto'
-import { AbortMultipartUploadCommand, CreateMultipartUploadCommand, ListObjectsV2Command } from '@aws-sdk/client-s3'
+import { CreateMultipartUploadCommand, ListObjectsV2Command } from '@aws-sdk/client-s3'
 import { FirnError } from '#libs/errors/errors.js'
 import { checkPrefix } from '../object-key.js'
 import type { PaceClock } from '../pacer.js'
@@ -15,7 +15,7 @@ import { openDoor } from './s3-door.js'
 import { checkBucket, headOf, sha256AttributeOf } from './s3-head.js'
 import { writeOnce } from './s3-put.js'
 import { readObject } from './s3-read.js'
-import { sweepUploads } from './s3-sweep.js'
+import { abortUpload, PROBE, sweepUploads } from './s3-sweep.js'
 import { askForThaw, thawStatesOf } from './s3-thaw.js'
 import { beginUpload } from './s3-upload.js'
 import { COLD_CLASSES, type S3Place } from './s3-url.js'
@@ -75,19 +75,20 @@ export async function openS3Vault(place: S3Place, options: S3VaultOptions): Prom
       await explained('be used', signal, async () => {
         await checkBucket(door, { signal })
         // Whether it can be written, and has the class, is shown by an upload that is begun and ended: it leaves nothing.
-        const target = { Bucket: place.bucket, Key: `${place.prefix}.firn-probe-${randomBytes(4).toString('hex')}` }
+        const key = `${PROBE}${randomBytes(4).toString('hex')}`
         const { UploadId } = await send(
           (call) =>
             client.send(
               new CreateMultipartUploadCommand({
-                ...target,
+                Bucket: place.bucket,
+                Key: place.prefix + key,
                 ...(place.storageClass !== undefined && { StorageClass: place.storageClass as 'STANDARD' }),
               }),
               call,
             ),
           { signal },
         )
-        await send(() => client.send(new AbortMultipartUploadCommand({ ...target, UploadId })), { signal })
+        if (UploadId !== undefined) await abortUpload(door, { key, uploadId: UploadId }, {})
       })
     },
 
