@@ -19,7 +19,10 @@ export interface RestoreParts {
 /** An item whose reading fails so often, each time in a way that may pass, is given up. */
 const TRIES = 10
 
-/** Restores one item; false when another process is at it, its copy froze again meanwhile, or the vault failed for now: look again later. */
+/**
+ * Restores one item; false when another process is at it, its copy froze again meanwhile, or the vault failed for now: look again
+ * later. Throws where the target takes nothing more, which no other item would change.
+ */
 export async function restoreItem(
   parts: RestoreParts,
   retrieval: RetrievalRow,
@@ -81,6 +84,11 @@ export async function restoreItem(
     if (isFirnError(error, 'vault-frozen')) {
       await catalog.markItem(item.id, 'requested', { filesRestored })
       return false
+    }
+    // Room may be made: the retrieval stays open, and the next run of it goes on here.
+    if (isFirnError(error, 'target-failed', 'target-refused')) {
+      await catalog.markItem(item.id, 'ready', { filesRestored })
+      throw error
     }
     const reason = sentence(error)
     const tries = (options.tries?.get(item.id) ?? 0) + 1

@@ -5,6 +5,7 @@
  */
 import { openPlacer, type PlaceResult } from '#libs/bundle/place.js'
 import type { Catalog, ItemRow, RetrievalRow } from '#libs/catalog/catalog.js'
+import { isFirnError } from '#libs/errors/errors.js'
 import { joinRaw, type Raw } from '#libs/os/raw.js'
 import { directoriesAt } from './layout.js'
 import { type RetrieveParts, retrieveReady } from './retrieve.js'
@@ -78,7 +79,8 @@ export async function fetchDetached(parts: WatchParts, options: FetchOptions): P
       if ((await fetchReady(parts, retrieval, options)) === 'again') again = true
     } catch (error) {
       options.signal.throwIfAborted()
-      again = true
+      // A target that is full is not looked at, with bytes that cost, every other second.
+      if (!isFirnError(error, 'target-failed', 'target-refused')) again = true
       options.onTrouble?.(`retrieval ${retrieval.id}`, sentence(error))
     }
   }

@@ -5,13 +5,15 @@
  *
  * The work on files is done in a thread (place/thread.ts); this side plans, pulls bytes from the vault and hands them over.
  */
+import { isFirnError } from '#libs/errors/errors.js'
 import { thisOwner } from '#libs/os/owner.js'
 import type { Raw } from '#libs/os/raw.js'
 import type { Entry } from './entry.js'
 import type { Outcome, Request } from './place/messages.js'
+import { failureOf } from './place/obstacle.js'
 import { dressOf, type Piece, type Plan, planPlacing, type Run, runsOf, withoutDecided } from './place/plan.js'
 import { openStaging, removeStaging } from './place/staging.js'
-import { openTarget } from './place/target.js'
+import { brokenBy, openTarget, troubleOf } from './place/target.js'
 import { startThread, type Thread } from './place/thread-client.js'
 
 export interface PlaceOptions {
@@ -34,7 +36,7 @@ export interface PlaceResult {
   readonly outcome: 'placed' | 'present' | 'failed'
   /** Why it failed: a part of a sentence. */
   readonly reason?: string
-  /** The system's code, where a failure has one (`ENOSPC`). */
+  /** The system's code, where a failure has one (`EACCES`). */
   readonly code?: string
   /** It is placed, but something of it could not be restored. */
   readonly notice?: string
@@ -46,7 +48,8 @@ export type ReadRange = (range: { offset: number; length: number }) => AsyncIter
 export interface Placer {
   /**
    * Places entries whose bytes lie in one tar. Only the bytes needed are read: ascending ranges, near ones joined. Each entry has
-   * one result. An error of `read` is thrown after the results of what was placed before it; the rest is left unplaced.
+   * one result. An error of `read` is thrown after the results of what was placed before it; the rest is left unplaced. So it is when
+   * the target takes nothing more (`target-failed`, or `target-refused` where it became read-only).
    * `tarBytes`: entries whose bytes would lie behind it fail by themselves instead of failing the read.
    */
   place(
@@ -69,7 +72,15 @@ export interface Placer {
 /** Throws `target-refused`. */
 export async function openPlacer(options: PlaceOptions): Promise<Placer> {
   const target = openTarget(options.target)
-  const staging = openStaging(target, options.retrievalId)
+  /** An error of the system there is the target's as a whole. */
+  const answerable = <T>(act: () => T): T => {
+    try {
+      return act()
+    } catch (error) {
+      throw isFirnError(error) ? error : brokenBy(target.path, failureOf(error))
+    }
+  }
+  const staging = answerable(() => openStaging(target, options.retrievalId))
   const { overwrite, setuid } = options
   const thread = await startThread({ target, staging, owner: thisOwner(), overwrite, setuid })
   let jobs = 0
@@ -82,6 +93,8 @@ export async function openPlacer(options: PlaceOptions): Promise<Placer> {
       const job = ++jobs
       const plan = planPlacing(entries, target.path, tarBytes)
       const resultOf = ({ index, ...outcome }: Outcome): PlaceResult => ({ entry: entries[index] as PlaceEntry, ...outcome })
+      const troubleIn = (outcome: Outcome) =>
+        outcome.outcome === 'failed' ? troubleOf(target.path, { reason: '', ...outcome }) : undefined
       if (plan.refused.length > 0) yield plan.refused.map((refusal) => resultOf({ ...refusal, outcome: 'failed' }))
       try {
         let { pieces } = plan
@@ -95,7 +108,11 @@ export async function openPlacer(options: PlaceOptions): Promise<Placer> {
           pieces = withoutDecided(pieces, decided)
         }
         for await (const outcomes of inFlight(thread, workOf(job, { ...plan, pieces }, read, thread, signal), signal)) {
-          if (outcomes.length > 0) yield outcomes.map(resultOf)
+          // What did not get in is nobody's failure but the target's: it comes when there is room again.
+          const told = outcomes.filter((outcome) => troubleIn(outcome) === undefined)
+          if (told.length > 0) yield told.map(resultOf)
+          const trouble = outcomes.find((outcome) => troubleIn(outcome) !== undefined)
+          if (trouble) throw troubleIn(trouble)
         }
       } catch (error) {
         mayBeThere = true
@@ -122,7 +139,7 @@ export async function openPlacer(options: PlaceOptions): Promise<Placer> {
         for (const { at, notice } of notices) onNotice?.(at, notice)
       }
       await thread.close()
-      removeStaging(staging)
+      answerable(() => removeStaging(staging))
     },
 
     close: () => thread.close(),

@@ -32,6 +32,8 @@ const EXIT_OF = {
   damaged: EXIT.failed,
   /** The database cannot be had or refuses. */
   database: EXIT.failed,
+  /** The database has no room left, and whoever stands on it ends: nothing would be recorded. */
+  'database-full': EXIT.failed,
   /** The database was made by a newer Firn. */
   'database-newer': EXIT.usage,
   /** The search index does not answer, or is not there. It is a cache: finding goes on without it, and what waits for it comes later. */
@@ -40,6 +42,8 @@ const EXIT_OF = {
   'lease-lost': EXIT.failed,
   /** A restore target cannot be trusted or written. */
   'target-refused': EXIT.usage,
+  /** A restore target takes nothing more: it is full, or its device fails. The retrieval stops, and the same command goes on with it. */
+  'target-failed': EXIT.failed,
   'nothing-matched': EXIT.nothingMatched,
   'no-consent': EXIT.noConsent,
   'try-again': EXIT.tryAgain,

@@ -2,10 +2,12 @@
  * Owner, mode, xattrs and times of what is restored, in the order in which none undoes another: a chown clears setuid bits and file
  * capabilities, a read-only mode forbids its owner to set xattrs, an ACL rewrites the group bits of a mode, and times come when nothing is written any more.
  */
-import { fchmodSync, fchownSync, lchownSync } from 'node:fs'
+import { fchmodSync, fchownSync, lchownSync, statfsSync } from 'node:fs'
+import { errnoOf } from '#libs/errors/errors.js'
 import { setTimes, setXattr } from '#libs/os/libc.js'
 import { type Raw, rawToBytes } from '#libs/os/raw.js'
-import { failureOf } from './obstacle.js'
+import { step } from '#libs/os/steps.js'
+import { failureOf, isOfDevice } from './obstacle.js'
 
 /** What the catalog says of one inode. */
 export interface Dress {
@@ -22,6 +24,10 @@ export interface Dresser {
   dress(fd: number, path: Raw, dress: Dress, now?: { uid: number; gid: number }): string | undefined
   /** A symlink has no mode, and user xattrs are not possible on it. */
   dressSymlink(path: Raw, dress: Dress): string | undefined
+  /** The access lists alone, of what has all the rest; what could not be done, in words. */
+  acls(path: Raw, dress: Dress): string | undefined
+  /** The mode of an inode that has its catalogued owner and group. */
+  modeOf(dress: Dress): number
   /** When nothing is written any more: owner, mode and attributes do not move them. */
   times(path: Raw, dress: Dress): string | undefined
 }
@@ -45,7 +51,8 @@ export function openDresser(options: { setuid: boolean }): Dresser {
       try {
         change(isId(uid) ? uid : now.uid, isId(gid) ? gid : now.gid)
         return { uid: isId(uid), gid: isId(gid) }
-      } catch {
+      } catch (error) {
+        if (isOfDevice(errnoOf(error))) throw error
         return kept
       }
     }
@@ -54,7 +61,8 @@ export function openDresser(options: { setuid: boolean }): Dresser {
     try {
       change(me.uid, gid)
       return { ...kept, gid: true }
-    } catch {
+    } catch (error) {
+      if (isOfDevice(errnoOf(error))) throw error
       if (refusedGroups.size < 1000) refusedGroups.add(gid)
       return kept
     }
@@ -69,23 +77,33 @@ export function openDresser(options: { setuid: boolean }): Dresser {
       try {
         setXattr(path, name, Buffer.from(value, 'base64'))
       } catch (error) {
+        if (isBroken(path, error)) throw error
         notice ??= `its attribute ${shownName(name)} could not be set: ${failureOf(error).reason}`
       }
     }
     return notice
   }
 
+  function modeOf(dress: Dress, owned = { uid: true, gid: true }): number {
+    let mode = Number.isInteger(dress.mode) ? dress.mode & 0o7777 : 0o600
+    // With the wrong owner such a bit would give somebody else's rights away.
+    if (!options.setuid || !owned.uid) mode &= ~SETUID
+    if (!options.setuid || !owned.gid) mode &= ~SETGID
+    return mode
+  }
+
+  const acls = (path: Raw, dress: Dress, owned: boolean) => setXattrs(path, dress, isAcl, owned)
+
   return {
+    modeOf,
+    acls: (path, dress) => acls(path, dress, true),
     dress(fd, path, dress, now) {
       const owned = own((uid, gid) => fchownSync(fd, uid, gid), dress, now)
-      let mode = Number.isInteger(dress.mode) ? dress.mode & 0o7777 : 0o600
-      // With the wrong owner such a bit would give somebody else's rights away.
-      if (!options.setuid || !owned.uid) mode &= ~SETUID
-      if (!options.setuid || !owned.gid) mode &= ~SETGID
+      const mode = modeOf(dress, owned)
       const plain = dress.xattrs && setXattrs(path, dress, (name) => !isAcl(name), owned.uid)
       fchmodSync(fd, mode)
-      const acls = dress.xattrs && setXattrs(path, dress, isAcl, owned.uid)
-      return plain ?? acls
+      step('place.mode-set')
+      return plain ?? acls(path, dress, owned.uid)
     },
     dressSymlink(path, dress) {
       own((uid, gid) => lchownSync(rawToBytes(path), uid, gid), dress)
@@ -96,16 +114,27 @@ export function openDresser(options: { setuid: boolean }): Dresser {
         setTimes(path, dress.atimeNs, dress.mtimeNs)
         return undefined
       } catch (error) {
+        if (isOfDevice(errnoOf(error))) throw error
         return `its times could not be set: ${failureOf(error).reason}`
       }
     },
   }
 }
 
+/** A file system also says ENOSPC of an attribute that is larger than it keeps: that is a peculiarity, and no full disk. */
+function isBroken(path: Raw, error: unknown): boolean {
+  const code = errnoOf(error)
+  if (code !== 'ENOSPC') return isOfDevice(code)
+  const { bavail, ffree } = statfsSync(rawToBytes(path))
+  return bavail === 0 || ffree === 0
+}
+
 const isId = (id: number): boolean => Number.isInteger(id) && id >= 0 && id <= MOST_ID
 
 /** POSIX, NFSv4 and CIFS access lists. */
 const isAcl = (name: string): boolean => name.startsWith('system.')
+
+export const hasAcls = ({ xattrs = {} }: Dress): boolean => Object.keys(xattrs).some(isAcl)
 
 const shownName = (name: string): string => JSON.stringify(name.slice(0, 80))
 

@@ -1,7 +1,8 @@
 /** A directory whose finishing was cut off is finished by whoever comes next. */
-import { lstatSync } from 'node:fs'
+import { lstatSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from '@jest/globals'
+import { getXattr, setXattr } from '#libs/os/libc.js'
 import { openChain } from './chain.js'
 import { type Dress, openDresser } from './dress.js'
 import { finishDirectory } from './finish.js'
@@ -26,6 +27,7 @@ function made() {
   const chain = openChain(openTarget(raw(at.path)), journal)
   chain.enter(raw('d'))
   return {
+    path: at.path,
     chain,
     seen: () => lstatSync(join(at.path, 'd'), { bigint: true }),
     [Symbol.dispose]() {
@@ -68,3 +70,35 @@ asRoot('after a crash between the owner and the mode, which only root can come b
   finishDirectory({ chain: at.chain, dresser }, raw('d'), another)
   expect([at.seen().mtimeNs, at.seen().mode & 0o7777n]).toEqual([dress.mtimeNs, 0o755n])
 })
+
+test('after a crash between the mode and the access list the list is there, and of what others did since nothing is touched', () => {
+  using at = made()
+  const hex = '0200000001000700ffffffff020005000c00000004000500ffffffff10000500ffffffff20000500ffffffff'
+  const acl = Buffer.from(hex, 'hex')
+  const listed = { ...dress, xattrs: { 'system.posix_acl_access': acl.toString('base64') } }
+  const path = raw(join(at.path, 'd'))
+  const aclOf = () => getXattr(path, 'system.posix_acl_access')
+  const dresser = openDresser({ setuid: false })
+  const { xattrs: _, ...withoutAcl } = listed
+  finishDirectory({ chain: at.chain, dresser }, raw('d'), withoutAcl)
+  expect(aclOf()).toBeUndefined()
+  finishDirectory({ chain: at.chain, dresser }, raw('d'), listed)
+  const restored = aclOf()
+  if (hasNoAcls(path, acl)) return
+  expect(restored).toEqual(acl)
+  expect([at.seen().mtimeNs, at.seen().mode & 0o7777n]).toEqual([dress.mtimeNs, 0o755n])
+  // Somebody has worked in it since.
+  setXattr(path, 'system.posix_acl_access', Buffer.from([2, 0, 0, 0]))
+  writeFileSync(join(at.path, 'd', 'new'), '')
+  finishDirectory({ chain: at.chain, dresser }, raw('d'), listed)
+  expect(aclOf()).toBeUndefined()
+})
+
+function hasNoAcls(path: Parameters<typeof setXattr>[0], acl: Buffer): boolean {
+  try {
+    setXattr(path, 'system.posix_acl_access', acl)
+    return false
+  } catch {
+    return true
+  }
+}

@@ -1,11 +1,12 @@
 /** The end of a retrieval: the directories that it created get what the catalog says of them. */
-import { closeSync, constants, fstatSync, openSync, type Stats } from 'node:fs'
+import { type BigIntStats, closeSync, constants, fstatSync, openSync, type Stats } from 'node:fs'
 import { joinRaw, nameOf, type Raw, rawToBytes } from '#libs/os/raw.js'
 import { step } from '#libs/os/steps.js'
 import { directoryAt } from './at.js'
 import { type Chain, isUnderConstruction, MARKED } from './chain.js'
-import type { Dress, Dresser } from './dress.js'
-import { failureOf, Obstacle } from './obstacle.js'
+import { type Dress, type Dresser, hasAcls } from './dress.js'
+import { failureOf, isOfDevice, Obstacle } from './obstacle.js'
+import { isMine } from './target.js'
 
 /** The mode of a parent that was not archived. */
 const UNKNOWN_MODE = 0o700
@@ -13,6 +14,16 @@ const UNKNOWN_MODE = 0o700
 /** Root gave it to its owner already, and a crash came before its mode. */
 const isGivenAway = (stat: Stats, dress: Dress | undefined): boolean =>
   process.geteuid?.() === 0 && stat.uid === dress?.uid && (stat.mode & 0o7777) === MARKED
+
+/**
+ * It has everything but perhaps its access lists, which come last: a crash came between the two. The journal names it, and its times are
+ * those of the catalog to the nanosecond, which nobody's later work in it leaves so.
+ */
+const mayLackAcls = (stat: BigIntStats, dress: Dress, mode: number): boolean =>
+  hasAcls(dress) &&
+  (process.geteuid?.() === 0 ? Number(stat.uid) === dress.uid : isMine(stat)) &&
+  Number(stat.mode & 0o7777n) === mode &&
+  stat.mtimeNs === dress.mtimeNs
 
 /** What could not be done, in words. `dress` undefined: it keeps our ownership, and its times are those of now. */
 export function finishDirectory(
@@ -27,8 +38,11 @@ export function finishDirectory(
     const fd = openSync(rawToBytes(path), O_RDONLY | O_DIRECTORY | O_NOFOLLOW)
     try {
       const stat = fstatSync(fd)
-      // Gone, exchanged, finished already: it is no longer ours to touch.
-      if (!isUnderConstruction(stat) && !isGivenAway(stat, dress)) return undefined
+      if (!isUnderConstruction(stat) && !isGivenAway(stat, dress)) {
+        if (dress && mayLackAcls(fstatSync(fd, { bigint: true }), dress, dresser.modeOf(dress))) return dresser.acls(path, dress)
+        // Gone, exchanged, finished already: it is no longer ours to touch.
+        return undefined
+      }
       if (dress === undefined) {
         const { uid, gid } = stat
         return dresser.dress(fd, path, { mode: UNKNOWN_MODE, uid, gid, mtimeNs: 0n, atimeNs: 0n }, stat)
@@ -45,6 +59,8 @@ export function finishDirectory(
   } catch (error) {
     if (error instanceof Obstacle) return undefined
     const { reason, code } = failureOf(error)
+    // Not this directory's fault, but the device's: it is tried again by whoever comes when that is mended.
+    if (isOfDevice(code)) throw error
     return code === 'ENOENT' || code === 'ENOTDIR' || code === 'ELOOP' ? undefined : reason
   }
 }

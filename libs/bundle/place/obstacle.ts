@@ -20,10 +20,15 @@ const WORDS: Readonly<Record<string, string>> = {
   ENFILE: 'too many open files',
 }
 
+const OF_DEVICE: ReadonlySet<string | undefined> = new Set(['ENOSPC', 'EDQUOT', 'EROFS', 'EIO'])
+
+/** What the device as a whole refuses, which nobody may take for a peculiarity of one entry or attribute. */
+export const isOfDevice = (code: string | undefined): boolean => OF_DEVICE.has(code)
+
 export interface Failure {
   /** A part of a sentence: `permission denied`. */
   readonly reason: string
-  /** The system's code, where there is one: a caller may want to stop at ENOSPC. */
+  /** The system's code, where there is one. */
   readonly code?: string
 }
 

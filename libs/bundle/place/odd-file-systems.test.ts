@@ -3,8 +3,8 @@ import { spawnSync } from 'node:child_process'
 import { lstatSync, mkdirSync, readdirSync, readFileSync, readlinkSync, statfsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from '@jest/globals'
-import { openPlacer } from '../place.js'
-import { collect, raw, restore, scratch, tarOf, told } from './test-tar.js'
+import { openPlacer, type PlaceResult } from '../place.js'
+import { raw, restore, scratch, tarOf, told } from './test-tar.js'
 
 /** Mounts a tmpfs; false where that is not allowed. */
 const mounted = (path: string): boolean => spawnSync('mount', ['-t', 'tmpfs', 'firn-test', path]).status === 0
@@ -57,7 +57,7 @@ test('a file system mounted inside the target gets its files whole, with or with
   }
 })
 
-test('a full device fails files one by one, with the code of the system', async () => {
+test('a full device ends the placing with what it says, and what is there by then stays', async () => {
   using at = scratch()
   const out = join(at.path, 'out')
   mkdirSync(out, { mode: 0o700 })
@@ -69,12 +69,23 @@ test('a full device fails files one by one, with the code of the system', async 
       { at: 'middle', bytes: Buffer.alloc(900_000, 3) },
     ])
     const placer = await openPlacer({ target: raw(out), retrievalId: 'r1', overwrite: false, setuid: false })
-    const results = await collect(placer.place(tar.entries, tar.read))
-    await placer.finish(async () => new Map())
+    const results: PlaceResult[] = []
+    const placing = (async () => {
+      for await (const some of placer.place(tar.entries, tar.read)) results.push(...some)
+    })()
+    const full = {
+      code: 'target-failed',
+      message: `Nothing more is restored into ${out}: no space left on the device; make room, and the same command goes on.`,
+    }
+    await expect(placing).rejects.toMatchObject(full)
     await placer.close()
-    expect(told(results)).toEqual(['failed large: no space left on the device', 'placed middle', 'placed small'])
-    expect(results.find(({ outcome }) => outcome === 'failed')?.code).toBe('ENOSPC')
-    expect(readdirSync(out).sort()).toEqual(['middle', 'small'])
+    expect(told(results).filter((one) => !one.startsWith('placed '))).toEqual([])
+    expect(readdirSync(out)).toContain('small')
+    expect(readdirSync(out)).not.toContain('large')
+    // What was staged is gone, so that room is made by making room.
+    expect(readdirSync(join(out, '.firn-r1'))).toEqual(['directories'])
+    expect(spawnSync('mount', ['-o', 'remount,size=20m', out]).status).toBe(0)
+    expect((await restore(out, tar)).map(({ entry, outcome }) => `${outcome} ${entry.at}`).sort()[0]).toBe('placed large')
   } finally {
     spawnSync('umount', [out])
   }

@@ -138,7 +138,9 @@ export function openRestorer({ chain, staging, dresser, overwrite, tick }: Resto
     try {
       return isSameFile(place, { size, mtimeNs, sha256 }, tick)
     } catch (error) {
-      throw errnoOf(error) === 'EACCES' ? new Obstacle('exists already, and cannot be read to compare it') : error
+      throw ['EACCES', 'EIO'].includes(errnoOf(error) ?? '')
+        ? new Obstacle('exists already, and cannot be read to compare it')
+        : error
     }
   }
 

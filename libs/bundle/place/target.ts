@@ -7,9 +7,9 @@
  * lstat and then acting by path is safe; root and we ourselves could do harm, but neither needs us for that.
  */
 import { type BigIntStats, chmodSync, lstatSync, mkdirSync, readlinkSync, type Stats } from 'node:fs'
-import { errnoOf, FirnError } from '#libs/errors/errors.js'
+import { type ErrorCode, errnoOf, FirnError } from '#libs/errors/errors.js'
 import { joinRaw, parentOf, type Raw, rawFromBytes, rawToBytes, shown } from '#libs/os/raw.js'
-import { failureOf } from './obstacle.js'
+import { type Failure, failureOf, isOfDevice } from './obstacle.js'
 
 export interface Target {
   /** Absolute, without symlinks. */
@@ -97,9 +97,25 @@ function make(asked: Raw, path: Raw): void {
 }
 
 export function refused(target: Raw, why: string, cause?: unknown): FirnError {
-  return new FirnError(
-    'target-refused',
-    `Nothing is restored into ${shown(target)}: ${why}.`,
-    cause === undefined ? {} : { cause },
-  )
+  const options = cause === undefined ? {} : { cause }
+  if (isFull(errnoOf(cause))) return full(target, why, options)
+  return new FirnError('target-refused', `Nothing is restored into ${shown(target)}: ${why}.`, options)
 }
+
+/** What ends a retrieval though it began well: nothing more can be written, whatever the file. Undefined: it is one entry's concern. */
+export const troubleOf = (target: Raw, failure: Failure): FirnError | undefined =>
+  isOfDevice(failure.code) ? brokenBy(target, failure) : undefined
+
+/** The same for what no entry can answer for: the journal, the staging directory, the directories at the end. */
+export function brokenBy(target: Raw, { reason, code }: Failure): FirnError {
+  if (isFull(code)) return full(target, reason)
+  return stopped(code === 'EROFS' ? 'target-refused' : 'target-failed', target, reason)
+}
+
+const isFull = (code: string | undefined): boolean => code === 'ENOSPC' || code === 'EDQUOT'
+
+const full = (target: Raw, why: string, options: ErrorOptions = {}): FirnError =>
+  stopped('target-failed', target, `${why}; make room, and the same command goes on`, options)
+
+const stopped = (code: ErrorCode, target: Raw, why: string, options: ErrorOptions = {}): FirnError =>
+  new FirnError(code, `Nothing more is restored into ${shown(target)}: ${why}.`, options)

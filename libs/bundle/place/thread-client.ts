@@ -1,8 +1,10 @@
 /** The main thread's end of the placing thread: each request is answered once, and memory for bytes goes back and forth. */
 import { Worker } from 'node:worker_threads'
-import { FirnError } from '#libs/errors/errors.js'
+import { errnoOf, FirnError } from '#libs/errors/errors.js'
 import { smallThread } from '#libs/os/memory.js'
 import type { Reply, Request, ThreadData } from './messages.js'
+import { type Failure, failureOf } from './obstacle.js'
+import { brokenBy } from './target.js'
 
 export interface Thread {
   ask(request: Request): Promise<Reply>
@@ -31,17 +33,24 @@ export async function startThread(data: Omit<ThreadData, 'stop'>): Promise<Threa
     waiting.clear()
   }
 
-  worker.on('message', ({ id, reply, error }: { id: number; reply?: Reply; error?: unknown }) => {
-    const asker = waiting.get(id)
-    waiting.delete(id)
-    // A process that only forgot to close shall end; one that waits for an answer shall not.
-    if (waiting.size === 0) worker.unref()
-    if (reply?.buffer) buffers.push(reply.buffer)
-    if (reply) asker?.resolve(reply)
-    else asker?.reject(error)
-  })
+  worker.on(
+    'message',
+    ({ id, reply, failure }: { id: number } & ({ reply: Reply; failure?: never } | { reply?: never; failure: Failure })) => {
+      const asker = waiting.get(id)
+      waiting.delete(id)
+      // A process that only forgot to close shall end; one that waits for an answer shall not.
+      if (waiting.size === 0) worker.unref()
+      if (reply?.buffer) buffers.push(reply.buffer)
+      if (reply) asker?.resolve(reply)
+      else asker?.reject(brokenBy(data.target.path, failure as Failure))
+    },
+  )
   worker.on('error', (error) =>
-    end(new FirnError('failed', `The thread that places files broke off: ${error.message}.`, { cause: error })),
+    end(
+      errnoOf(error) === undefined
+        ? new FirnError('failed', `The thread that places files broke off: ${error.message}.`, { cause: error })
+        : brokenBy(data.target.path, failureOf(error)),
+    ),
   )
   worker.on('exit', () => end(new FirnError('failed', 'The thread that places files has ended.')))
   worker.unref()

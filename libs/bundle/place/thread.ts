@@ -10,7 +10,7 @@ import { openDresser } from './dress.js'
 import { finishDirectory } from './finish.js'
 import { openJournal } from './journal.js'
 import type { Outcome, Reply, Request, ThreadData } from './messages.js'
-import { Obstacle } from './obstacle.js'
+import { failureOf, Obstacle } from './obstacle.js'
 import type { Piece } from './plan.js'
 import { allFailed, openRestorer, type PieceUnderWay } from './restore.js'
 import { stagingNames } from './staging.js'
@@ -40,7 +40,8 @@ parentPort?.on('message', ({ id, request }: { id: number; request: Request }) =>
     const reply = handle(request)
     parentPort?.postMessage({ id, reply }, reply.buffer ? [reply.buffer] : [])
   } catch (error) {
-    parentPort?.postMessage({ id, error })
+    // An error loses its code on the way.
+    parentPort?.postMessage({ id, failure: failureOf(error) })
   }
 })
 
