@@ -3,6 +3,7 @@ import { chmodSync, linkSync, mkdirSync, renameSync, rmSync, statSync, symlinkSy
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
+import pg from 'pg'
 import type { SetRow } from '#libs/catalog/catalog.js'
 import { FirnError } from '#libs/errors/errors.js'
 import { rawFromText } from '#libs/os/raw.js'
@@ -261,6 +262,33 @@ describe('a vault in trouble', () => {
     expect(ended.counts).toMatchObject({ found: 60, archived: 60, bundlesFailed: 0 })
     expect(next.counts).toMatchObject({ found: 60, unchanged: 60 })
     expect(at.leftovers()).toEqual([])
+  })
+
+  test.each([
+    ['the catalog', 'file', 'public'],
+    ['the queue', 'job', 'bullmq'],
+  ])('a database without room for %s ends the run with that error; the next run finishes the set', async (_, table, schema) => {
+    const root = at.tree(`database-full-${table}`, smallFiles(20))
+    const sql = new pg.Pool({ connectionString: at.databaseUrl, max: 1 })
+    try {
+      const event = table === 'file' ? 'INSERT' : 'UPDATE'
+      await sql.query(
+        `CREATE FUNCTION full_${table}() RETURNS trigger LANGUAGE plpgsql AS
+         $$ BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = 'disk_full'; END $$;
+         CREATE TRIGGER full_disk BEFORE ${event} ON ${schema}.${table} EXECUTE FUNCTION full_${table}()`,
+      )
+      await expect(at.archive(at.request([root], { filesPerBundle: 5 }))).rejects.toMatchObject({
+        code: 'database-full',
+        message: expect.stringMatching(/no room left .*could not extend file.*make room/),
+      })
+      await sql.query(`DROP TRIGGER full_disk ON ${schema}.${table}`)
+      const set = await at.archive(at.request([root], { filesPerBundle: 5 }))
+      expect(set.counts).toMatchObject({ found: 20, failed: 0, bundlesFailed: 0 })
+      expect(at.leftovers()).toEqual([])
+    } finally {
+      await sql.query(`DROP TRIGGER IF EXISTS full_disk ON ${schema}.${table}`)
+      await sql.end()
+    }
   })
 
   test('that another catalog owns is refused, and nothing is recorded', async () => {

@@ -59,9 +59,10 @@ export async function archiveRun(parts: ArchiveRunParts, request: SetRequest, op
 
   // Trouble of a vault as a whole ends the phase that needs it: every further bundle would fail alike.
   let phase = { vaultId: request.vaultId, trouble: new AbortController() }
+  const full = new AbortController()
   const begin = (vaultId: string): AbortSignal => {
     phase = { vaultId, trouble: new AbortController() }
-    return AbortSignal.any([options.signal, phase.trouble.signal])
+    return AbortSignal.any([options.signal, full.signal, phase.trouble.signal])
   }
   let indexFails = false
   let queueFails = false
@@ -88,6 +89,7 @@ export async function archiveRun(parts: ArchiveRunParts, request: SetRequest, op
       ? await startWorkers(parts, {
           ...setOptions,
           concurrency: options.workers,
+          onDatabaseFull: (error) => full.abort(error),
           onVaultTrouble: async (error, bundleId) => {
             const bundle = await catalog.bundle(bundleId)
             if (bundle?.vaultId === phase.vaultId) phase.trouble.abort(error)
@@ -133,6 +135,7 @@ async function finishInterrupted(
       await archiveSet(parts, set, options.leaveOut, { ...options, signal })
     } catch (error) {
       options.signal.throwIfAborted()
+      if (isFirnError(error, 'database-full')) throw error
       // The trouble of an old vault must not keep new sets from being archived; the set is tried again by the next run. What was
       // asked for and is not there any more (a root) will not come back.
       if (isFirnError(error, 'usage')) await parts.catalog.endSet(set.id, 'failed', sentence(error))

@@ -96,7 +96,7 @@ export async function storeBundle(
  * bundle's: it stays planned, and the reconciler wakes it again.
  */
 export async function giveUpBundle(parts: Pick<StoreParts, 'catalog'>, bundleId: string, error: unknown): Promise<void> {
-  if (isFirnError(error, 'vault-full', 'vault-refused', 'lease-lost', 'try-again')) return
+  if (isFirnError(error, 'vault-full', 'vault-refused', 'database-full', 'lease-lost', 'try-again')) return
   const bundle = await parts.catalog.bundle(bundleId)
   if (bundle === undefined) return
   await parts.catalog.failBundle(bundleId, bundle.attempt, error instanceof Error ? error.message : String(error))

@@ -13,6 +13,8 @@ export interface WorkEvents extends StoreEvents {
   readonly onRetry?: (bundleId: string, error: unknown) => void
   /** A job failed for good, and why. */
   readonly onFailed?: (bundleId: string, error: unknown) => void
+  /** The database has no room left: whatever is done now would not be recorded. */
+  readonly onDatabaseFull?: (error: unknown) => void
   /** The vault as a whole cannot be written: every further bundle would fail alike. */
   readonly onVaultTrouble?: (error: unknown, bundleId: string) => Promise<void> | void
 }
@@ -35,6 +37,11 @@ export async function startWorkers(
   const { queue } = parts
   const { concurrency } = options
   const room = roomFor(concurrency)
+  const isFull = (error: unknown): boolean => {
+    if (!options.onDatabaseFull || !isFirnError(error, 'database-full')) return false
+    options.onDatabaseFull(error)
+    return true
+  }
   const store = await queue.work(
     'store-bundle',
     async ({ bundleId }, { signal }) => storeBundle(parts, bundleId, { ...options, room, signal }),
@@ -45,10 +52,12 @@ export async function startWorkers(
           await options.onVaultTrouble(error, bundleId)
           return // told once, by whoever ends; the bundle stays planned
         }
+        if (isFull(error)) return // told once, too
         if (!final) return options.onRetry?.(bundleId, error)
         await giveUpBundle(parts, bundleId, error)
         options.onFailed?.(bundleId, error)
       },
+      onTrouble: isFull,
     },
   )
   const index = await queue.work(
@@ -61,8 +70,9 @@ export async function startWorkers(
     {
       concurrency: 1,
       onFailed: ({ bundleId }, error, final) => {
-        if (final) options.onIndexFailed?.(bundleId, error)
+        if (!isFull(error) && final) options.onIndexFailed?.(bundleId, error)
       },
+      onTrouble: isFull,
     },
   )
   return {

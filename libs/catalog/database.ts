@@ -177,6 +177,8 @@ const isVictim = (error: unknown) => [DEADLOCK, SERIALIZATION].includes(sqlState
  * session (admin_shutdown, crash_shutdown), or had to let another go first: all of it passes.
  */
 const PASSING = new Set(['53300', '57P03', '57P01', '57P02', DEADLOCK, SERIALIZATION])
+/** disk_full */
+const FULL = '53100'
 
 /** Foreign errors are translated here, once. Errors that are no database's (a consumer's, a bug's) pass as they are. */
 export function asFirnError(error: unknown): unknown {
@@ -187,6 +189,10 @@ export function asFirnError(error: unknown): unknown {
       return new FirnError(code, `The database holds no catalog of this version (${error.message}): run \`firn migrate\`.`, {
         cause: error,
       })
+    }
+    if (error.code === FULL) {
+      const sentence = `The database has no room left (${error.message}): make room on its disk, and the same command goes on.`
+      return new FirnError('database-full', sentence, { cause: error })
     }
     return new FirnError(PASSING.has(error.code ?? '') ? 'try-again' : code, `The database refused: ${error.message}.`, {
       cause: error,

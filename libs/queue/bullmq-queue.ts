@@ -29,6 +29,7 @@ type QueueHandle = Pick<
 type WorkerHandle = Pick<Worker, 'close' | 'waitUntilReady'> & {
   on(event: 'failed', listener: (job: Job | undefined, error: Error) => void): unknown
   on(event: 'lockRenewalFailed', listener: (jobIds: string[]) => void): unknown
+  on(event: 'error', listener: (error: Error) => void): unknown
   /** Called when the worker is being closed and none of its handlers runs: sees to it that `closed` comes though the store is away. */
   letGo?(closed: Promise<void>): void
 }
@@ -199,6 +200,7 @@ export function bullmqQueue(backend: Backend): JobQueue {
       options.concurrency,
     )
 
+    worker.on('error', (error) => options.onTrouble?.(error instanceof FirnError ? error : backend.explain(error)))
     worker.on('lockRenewalFailed', (ids) => {
       const reason = new FirnError('lease-lost', 'The queue gave the job to another worker.')
       for (const id of ids) running.get(id)?.abort(reason)

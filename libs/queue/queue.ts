@@ -1,3 +1,5 @@
+import type { FirnError } from '#libs/errors/errors.js'
+
 /**
  * The port to the job queue. The queue only wakes people up: state lives in the catalog, payloads are ids, and a job that is lost or
  * runs twice does no harm. The reconciler adds again whatever stands too long.
@@ -60,6 +62,8 @@ export interface WorkOptions<K extends JobName> {
    * job: it may take its time, and must not wait for `stop`, which waits for it.
    */
   readonly onFailed?: (payload: Jobs[K], error: unknown, final: boolean) => void | Promise<void>
+  /** Told of what keeps jobs from being had or ended at the moment. The worker goes on by itself. */
+  readonly onTrouble?: (error: FirnError) => void
 }
 
 export interface QueueWorker {

@@ -72,8 +72,7 @@ export async function openPostgresQueue(options: PostgresQueueOptions): Promise<
   return bullmqQueue({
     onError,
     retryDelayMs,
-    explain: (error) =>
-      new FirnError('database', `The queue does not answer as it should: ${asFailure(error).message}.`, { cause: error }),
+    explain,
 
     openQueue(name) {
       const queue = new Queue(name, { ...bullmqOptions, streams: { events: { maxLen: KEPT_EVENTS } } }, createPostgresBackend)
@@ -108,6 +107,18 @@ export async function openPostgresQueue(options: PostgresQueueOptions): Promise<
       await telemetry?.flush()
     },
   })
+}
+
+/** disk_full */
+const FULL = '53100'
+
+function explain(error: unknown): FirnError {
+  const { message } = asFailure(error)
+  return (error as { code?: unknown } | undefined)?.code === FULL
+    ? new FirnError('database-full', `The queue's database has no room left (${message}): make room on its disk.`, {
+        cause: error,
+      })
+    : new FirnError('database', `The queue does not answer as it should: ${message}.`, { cause: error })
 }
 
 /** Schema and clock, on one connection. */
