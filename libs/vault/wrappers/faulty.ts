@@ -13,6 +13,9 @@ export interface Fault {
   readonly answerLost?: boolean
 }
 
+/** Nobody can end an upload whose beginning was not answered: kept, so that Node does not complain of a file that was forgotten. */
+const begun: Upload[] = []
+
 /** Each fault strikes once. A read fails before its first chunk, or with `answerLost` after its last; so does a list. */
 export function faulty(vault: Vault, script: readonly Fault[]): Vault {
   const seen = script.map(() => 0)
@@ -53,7 +56,12 @@ export function faulty(vault: Vault, script: readonly Fault[]): Vault {
   return {
     ...traitsOf(vault),
     prepare: (options) => step('prepare', () => vault.prepare(options)),
-    upload: (key, options) => step('upload', async () => faultyUpload(await vault.upload(key, options))),
+    upload: (key, options) =>
+      step('upload', async () => {
+        const upload = await vault.upload(key, options)
+        begun.push(upload)
+        return faultyUpload(upload)
+      }),
     put: (key, bytes, options) => step('put', () => vault.put(key, bytes, options)),
     stat: (key, options) => step('stat', () => vault.stat(key, options)),
     verify: (key, expected, options) => step('verify', () => vault.verify(key, expected, options)),
