@@ -11,6 +11,10 @@ import tearDown from '../global-teardown.js'
 import type { Case, Profile } from './case.js'
 import { CLOCK } from './clock.js'
 import { DELETION } from './deletion.js'
+import { FULL_DISKS } from './disks/full.js'
+import { FULL_HOME } from './disks/home-full.js'
+import { NTH_FILE } from './disks/nth-file.js'
+import { READ_ONLY_DISKS } from './disks/read-only.js'
 import { HOSTILE_TARS } from './hostile-tars.js'
 import { KILL_POINTS } from './kill-points.js'
 import { LOST_DATABASE } from './lost-database.js'
@@ -52,6 +56,10 @@ const CASES: readonly Case[] = [
   ...S3,
   ...BYTES,
   ...CLOCK,
+  ...FULL_DISKS,
+  ...FULL_HOME,
+  ...READ_ONLY_DISKS,
+  ...NTH_FILE,
 ]
 
 const { values } = parseArgs({
@@ -83,7 +91,11 @@ console.log(`torture: profile ${profile}, seed ${seed}, ${chosen.length} cases`)
 const services = await startServices(new Set(chosen.flatMap(({ needs = [] }) => needs)))
 await setUp()
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-  process.once(signal, async () => {
+  let over = false
+  // More than once: whoever ends a group of processes may tell each twice.
+  process.on(signal, async () => {
+    if (over) return
+    over = true
     await closePlaces()
     await tearDown()
     await services.stop()
