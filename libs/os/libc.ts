@@ -214,8 +214,13 @@ export async function flock(path: string, options: { signal?: AbortSignal } = {}
   let held = true
   return {
     release() {
-      if (held) closeSync(fd)
+      if (!held) return
       held = false
+      try {
+        closeSync(fd)
+      } catch {
+        // The lock ends with its descriptor, and that is gone whatever a failing disk has to say.
+      }
     },
   }
 }

@@ -137,10 +137,10 @@ async function lockOf({ directory }: ServerOptions): Promise<{ release(): void }
   const path = join(directory, 'lock')
   try {
     await (await openKept(path, 'a+')).close()
+    return await flock(path)
   } catch (error) {
     throw new FirnError('usage', `${path} cannot be opened: ${reasonOf(error)}.`, { cause: error })
   }
-  return flock(path)
 }
 
 async function makeDatabase(client: pg.Client): Promise<void> {

@@ -124,6 +124,8 @@ async function walk(scene: Scene, area: Area, random: Random, one: Try): Promise
   const all = (await one({ at: 0, mode: 'fails', errno: 'EIO' })).length
   if (all < 2) throw new Error(`the ${area} saw ${all} operations: are they still those that are patched?`)
   for (const mode of MODES) {
+    // A retrieval asks a vault that fails for as long as it runs.
+    if (area === 'vault read' && mode === 'stays broken') continue
     for (let n = 1; context.profile === 'soak' || n <= TRIES_IN_CI[area]; n++) {
       if (over.failed) return
       const at = context.profile === 'soak' ? n : 1 + random.below(all)
