@@ -190,11 +190,11 @@ async function failureOf(options: ServerOptions, end: number | string, text: str
   if (end === 'EPERM' || end === 'EINVAL') return { error: mayNotSwitchUser(), mayPass: false }
   // Postgres ends with 1 for every reason and has only words for it.
   const lines = text.split('\n').filter((line) => /(FATAL|PANIC):/.test(line))
-  // Its last words may name only what followed from it; and where there is no room, the log may be empty, too.
-  const device = /No space left on device|Disk quota exceeded|Read-only file system|Input\/output error/.exec(text)?.[0]
+  // Its last words may name only what followed from it; and where there is no room, the log is cut off, or empty.
   const { bavail, ffree } = await statfs(options.directory)
-  const full = bavail === 0 || ffree === 0
-  const unsaid = device ?? (full ? 'no space is left on the device' : `it ended with ${end}`)
+  const full = bavail === 0 || ffree === 0 ? 'no space is left on the device' : undefined
+  const device = /No space left on device|Disk quota exceeded|Read-only file system|Input\/output error/.exec(text)?.[0] ?? full
+  const unsaid = device ?? `it ended with ${end}`
   const said = lines[0] === undefined ? unsaid : withoutPrefix(lines[0])
   const reason = device === undefined || said.includes(device) ? said : `${said} (${device})`
   const log = join(options.directory, 'log')
