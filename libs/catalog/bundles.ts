@@ -29,8 +29,8 @@ export function bundleVerbs(database: Database, fileRows: FileRows): BundleVerbs
       for (const gone: string[] = []; ; ) {
         const taken = await database.query<BundleRecord & { plan: Buffer; leasedAt: Date }>(
           `UPDATE bundle b SET state = 'packing', attempt = attempt + 1, lease_owner = $2, lease_until = ${LEASE_END}, changed_at = now()
-           WHERE id = $1 AND (state = 'planned' OR state = 'packing' AND ${leaseIsFree('$3')}) 
-             RETURNING ${BUNDLE_COLUMNS}, b.plan, clock_timestamp() AS "leasedAt"`,
+           WHERE id = $1 AND (state = 'planned' OR state = 'packing' AND ${leaseIsFree('$3')})
+           RETURNING ${BUNDLE_COLUMNS}, b.plan, clock_timestamp() AS "leasedAt"`,
           [id, owner, gone],
           { name: 'lease-bundle' },
         )

@@ -1,6 +1,7 @@
 /**
- * `npm run torture -- [--profile ci|soak] [--seed N] [--only <case>]... [--list]`: proof by crash, fault and hostile input that no file
- * is lost or misreported. Runs the cases, a few at a time, prints what was counted, and for each failure the command that replays it.
+ * `npm run torture -- [--profile ci|soak] [--seed N] [--only <case>]... [--minutes N] [--list]`: proof by crash, fault and hostile input
+ * that no file is lost or misreported. Runs the cases, a few at a time, prints what was counted, and for each failure the command that
+ * replays it. After so many minutes no further case is begun; those that were not are named.
  */
 import { randomInt } from 'node:crypto'
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
@@ -68,12 +69,15 @@ const { values } = parseArgs({
     seed: { type: 'string' },
     only: { type: 'string', multiple: true },
     list: { type: 'boolean', default: false },
+    minutes: { type: 'string' },
   },
 })
 const profile = values.profile as Profile
 if (profile !== 'ci' && profile !== 'soak') usage(`--profile takes ci or soak, not ${JSON.stringify(values.profile)}`)
 const seed = values.seed === undefined ? randomInt(2 ** 31) : Number(values.seed)
 if (!Number.isSafeInteger(seed) || seed < 0) usage(`--seed takes a whole number, not ${JSON.stringify(values.seed)}`)
+const minutes = values.minutes === undefined ? Number.POSITIVE_INFINITY : Number(values.minutes)
+if (Number.isNaN(minutes)) usage(`--minutes takes a number, not ${JSON.stringify(values.minutes)}`)
 const wanted = values.only
 const chosen = CASES.filter(({ name, soakOnly }) =>
   wanted ? wanted.some((start) => name.startsWith(start)) : profile === 'soak' || !soakOnly,
@@ -86,6 +90,7 @@ if (values.list) {
 
 const counted = new Map<string, number>()
 const outcome = { passed: 0, failed: 0, skipped: 0 }
+const late: string[] = []
 const began = performance.now()
 console.log(`torture: profile ${profile}, seed ${seed}, ${chosen.length} cases`)
 const services = await startServices(new Set(chosen.flatMap(({ needs = [] }) => needs)))
@@ -116,11 +121,16 @@ try {
 }
 for (const [what, n] of counted) console.log(`${what}: ${n}`)
 console.log(`seed ${seed}, ${seconds(began)}`)
+if (late.length > 0) console.log(`not run, for the ${minutes} minutes were over: ${late.join(', ')}`)
 if (outcome.skipped > 0) console.log(`${outcome.skipped} skipped`)
 console.log(`${outcome.passed} passed, ${outcome.failed} failed`)
 process.exit(outcome.failed > 0 ? 1 : 0)
 
 async function runCase({ name, run, needs }: Case): Promise<void> {
+  if (performance.now() - began > minutes * 60_000) {
+    late.push(name)
+    return
+  }
   const lacking = services.lacks(needs)
   if (lacking !== undefined) {
     if (servicesAreDemanded()) outcome.failed++
