@@ -67,11 +67,17 @@ describe('transactions', () => {
   test('the victim of a deadlock is run again, and both come through', async () => {
     await database.query('CREATE TABLE tug (id int PRIMARY KEY, n int); INSERT INTO tug VALUES (1, 0), (2, 0)')
     let runs = 0
+    let holding = 0
+    let both = () => {}
+    const bothHaveOne = new Promise<void>((resolve) => {
+      both = resolve
+    })
     const pull = (first: number, second: number) =>
       database.transaction(async (connection) => {
         runs++
         await connection.query('UPDATE tug SET n = n + 1 WHERE id = $1', [first])
-        await new Promise((resolve) => setTimeout(resolve, 50))
+        if (++holding === 2) both()
+        await bothHaveOne
         await connection.query('UPDATE tug SET n = n + 1 WHERE id = $1', [second])
       })
     await Promise.all([pull(1, 2), pull(2, 1)])

@@ -1,10 +1,11 @@
+import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { existsSync, lstatSync, readdirSync, writeFileSync } from 'node:fs'
+import { lstatSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from '@jest/globals'
 import { lockByOwnerFile } from './file-lock.js'
 import { flock } from './libc.js'
-import { isOwnerGone } from './owner.js'
+import { isOwnerGone, thisOwner } from './owner.js'
 import { scratchDirectory } from './scratch-directory.js'
 import { runScript, startScript, WITHOUT_KOFFI } from './test-process.js'
 
@@ -109,7 +110,22 @@ test('of many that find a dead owner’s file only one at a time gets in', async
   const ends = children.map(async ({ child }) => (await once(child, 'exit'))[0])
   writeFileSync(`${at}.owner`, `${dead} x`)
   expect(await Promise.all(ends)).toEqual([0, 0, 0])
-  expect(existsSync(`${at}.owner`)).toBe(false)
+  expect(readdirSync(directory).filter((name) => name.startsWith('dead'))).toEqual([])
+})
+
+test('the heir of a dead owner may be dead as well', async () => {
+  const at = join(directory, 'generations')
+  const dead = runScript({ owner: urlOf('./owner.js') }, 'say(owner.thisOwner())') as string
+  const willOf = (name: string) => `${at}.owner.${createHash('sha256').update(name).digest('hex').slice(0, 16)}`
+  writeFileSync(`${at}.owner`, `${dead} x`)
+  writeFileSync(willOf(`${dead} x`), `${dead} y`)
+  const held = await lockByOwnerFile(at)
+  expect(readdirSync(directory).filter((name) => name.startsWith('generations'))).toEqual(['generations.owner'])
+  held.release()
+
+  writeFileSync(`${at}.owner`, `${dead} x`)
+  writeFileSync(willOf(`${dead} x`), `${thisOwner()} y`) // who lives, and has not done it yet
+  await expect(lockByOwnerFile(at, { signal: AbortSignal.timeout(100) })).rejects.toThrow()
 })
 
 test('where koffi does not load, the lock by a file is taken', () => {

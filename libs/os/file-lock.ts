@@ -2,8 +2,8 @@
  * A lock for where the kernel's own cannot be had: a file beside the lock file that names its owner. Unlike the kernel's it outlives a
  * process that dies, so who finds the owner gone takes it away.
  */
-import { randomBytes } from 'node:crypto'
-import { linkSync, readFileSync, renameSync, unlinkSync, writeFileSync } from 'node:fs'
+import { createHash, randomBytes } from 'node:crypto'
+import { linkSync, readFileSync, renameSync, rmSync, unlinkSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isOwnerGone, thisOwner } from './owner.js'
 
@@ -21,8 +21,8 @@ export async function lockByOwnerFile(path: string, options: { signal?: AbortSig
   const own = `${thisOwner()} ${randomBytes(6).toString('hex')}`
   while (!take(lock, own)) {
     const holder = read(lock)
-    if (holder !== undefined && isOwnerGone(holder.split(' ')[0] as string)) takeAway(lock, holder)
-    else await sleep(LOCK_POLL_MS, undefined, options)
+    if (holder !== undefined && isGone(holder) && inherit(lock, holder, own)) break
+    await sleep(LOCK_POLL_MS, undefined, options)
   }
   let held = true
   return {
@@ -33,32 +33,60 @@ export async function lockByOwnerFile(path: string, options: { signal?: AbortSig
   }
 }
 
-/** Written elsewhere and linked into place: nobody ever reads half a name. */
+/** Of the two words of a name the first is the process. */
+const isGone = (name: string): boolean => isOwnerGone(name.split(' ')[0] as string)
+
+/** Only one of those who try at the same time gets it. */
 function take(lock: string, own: string): boolean {
-  const draft = `${lock}.${randomBytes(6).toString('hex')}`
-  writeFileSync(draft, own, { mode: 0o600, flag: 'wx' })
+  return withDraft(lock, own, (draft) => {
+    try {
+      linkSync(draft, lock)
+      return true
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+      return false
+    }
+  })
+}
+
+/**
+ * Takes the lock from a dead holder. Nobody may do that who only knows that the holder was dead a moment ago: it may be another's lock by
+ * now. So a holder has one heir, whose name stands in a file that is called after the dead one's; of an heir that died in turn, too.
+ * While the lock still names the dead holder, its only living heir puts his own name in the place, which is never empty meanwhile. Names
+ * are never used twice, so whoever becomes the heir of one that is long forgotten sees it by the lock.
+ */
+function inherit(lock: string, dead: string, own: string): boolean {
+  const wills: string[] = []
+  for (let last = dead; ; ) {
+    const will = `${lock}.${createHash('sha256').update(last).digest('hex').slice(0, 16)}`
+    if (take(will, own)) {
+      wills.push(will)
+      break
+    }
+    const heir = read(will)
+    if (heir === undefined) continue // settled a moment ago; the lock will tell
+    if (!isGone(heir)) return false
+    wills.push(will)
+    last = heir
+  }
   try {
-    linkSync(draft, lock)
+    if (read(lock) !== dead) return false
+    withDraft(lock, own, (draft) => renameSync(draft, lock))
     return true
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
-    return false
   } finally {
-    unlinkSync(draft)
+    for (const will of wills) rmSync(will, { force: true })
   }
 }
 
-/** Of two that find the same dead owner, the slower may have moved the quicker one's new lock away: it puts it back. */
-function takeAway(lock: string, dead: string): void {
-  const aside = `${lock}.${randomBytes(6).toString('hex')}`
+/** Written elsewhere and put into place as a whole: nobody ever reads half a name. */
+function withDraft<T>(lock: string, own: string, put: (draft: string) => T): T {
+  const draft = `${lock}.${randomBytes(6).toString('hex')}`
+  writeFileSync(draft, own, { mode: 0o600, flag: 'wx' })
   try {
-    renameSync(lock, aside)
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return
-    throw error
+    return put(draft)
+  } finally {
+    rmSync(draft, { force: true })
   }
-  if (read(aside) !== dead) linkSync(aside, lock)
-  unlinkSync(aside)
 }
 
 function read(path: string): string | undefined {
