@@ -109,11 +109,10 @@ function pathOf(number: number): string {
   return `/data/${parts.join('/')}/${noun()}_${noun()}${String(draw(100_000)).padStart(5, '0')}.${ENDINGS[draw(ENDINGS.length)]}`
 }
 
+/** In the order in which a walk finds them and a tar holds them. */
 function bundleOf(at: number): IndexedBundle {
-  const files = Array.from({ length: FILES_PER_BUNDLE }, (_, seq) => ({
-    seq,
-    path: rawFromText(pathOf(at * FILES_PER_BUNDLE + seq)),
-  }))
+  const paths = Array.from({ length: FILES_PER_BUNDLE }, (_, i) => pathOf(at * FILES_PER_BUNDLE + i)).sort()
+  const files = paths.map((path, seq) => ({ seq, path: rawFromText(path) }))
   return { number: BigInt(at + 1), setId: `set${Math.floor(at / BUNDLES_PER_SET)}`, files }
 }
 

@@ -111,16 +111,18 @@ function sha256sum(bytes: Buffer, at: Sighted['at']): string {
 
 /**
  * I1, I2: each entry of the tree has a row, and only one, that says what it was; and bytes in the vault, by GNU tar, that are it. `more`: the
- * tree changed since, so that there are older versions too, and files that were removed.
+ * tree changed since, so that there are older versions too, and files that were removed. `unread`: some name could not be read at first, and
+ * the links of an inode travel together: what has several names may have travelled before, without that one.
  */
 export async function checkTree(
   place: Sighted,
   root: string,
   ledger: Ledger,
-  { more = false }: { more?: boolean } = {},
+  { more = false, unread = false }: { more?: boolean; unread?: boolean } = {},
 ): Promise<void> {
   const { sql, sight, at } = place
   const faults: string[] = []
+  const linked = new Set([...ledger].flatMap(([path, { sameAs }]) => (sameAs === undefined ? [] : [path, sameAs])))
   const prefix = Buffer.from(root)
   const { rows } = await sql.query<Omit<Row, 'path'> & { directory: Buffer; name: Buffer; key: string }>(
     `SELECT d.path AS directory, f.name, f.type, f.size, f.mtime_ns AS "mtimeNs", f.mode, encode(f.sha256, 'hex') AS sha256, f.link,
@@ -136,7 +138,8 @@ export async function checkTree(
     const path = Buffer.concat([directory, Buffer.from('/'), name])
       .toString('latin1')
       .slice(root.length + 1)
-    if (!more && row.type !== 3 && byPath.has(path)) faults.push(`I2: ${JSON.stringify(path)} is archived twice`)
+    const mayRepeat = more || row.type === 3 || (unread && linked.has(path))
+    if (!mayRepeat && byPath.has(path)) faults.push(`I2: ${JSON.stringify(path)} is archived twice`)
     byPath.set(path, { ...row, path })
   }
   for (const [path, truth] of ledger) {

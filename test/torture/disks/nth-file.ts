@@ -93,7 +93,7 @@ function archiving(scene: Scene, area: Area): Try {
     checkRan(place, again, [WITH_FIFO])
     await checkSummary(place, again, tree.ledger)
     await checkVault(place)
-    await checkTree(place, tree.root, tree.ledger)
+    await checkTree(place, tree.root, tree.ledger, { unread: area === 'sources' })
     checkUntouched(tree.root, tree.ledger)
     return struck
   }
