@@ -103,7 +103,8 @@ export function openDresser(options: { setuid: boolean }): Dresser {
       const plain = dress.xattrs && setXattrs(path, dress, (name) => !isAcl(name), owned.uid)
       fchmodSync(fd, mode)
       step('place.mode-set')
-      return plain ?? acls(path, dress, owned.uid)
+      const lists = acls(path, dress, owned.uid)
+      return plain ?? lists
     },
     dressSymlink(path, dress) {
       own((uid, gid) => lchownSync(rawToBytes(path), uid, gid), dress)

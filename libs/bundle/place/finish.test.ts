@@ -71,10 +71,22 @@ asRoot('after a crash between the owner and the mode, which only root can come b
   expect([at.seen().mtimeNs, at.seen().mode & 0o7777n]).toEqual([dress.mtimeNs, 0o755n])
 })
 
+const hex = '0200000001000700ffffffff020005000c00000004000500ffffffff10000500ffffffff20000500ffffffff'
+const acl = Buffer.from(hex, 'hex')
+
+test('an attribute that the file system refuses keeps no access list away', () => {
+  using at = made()
+  const path = raw(join(at.path, 'd'))
+  // An attribute of no namespace is refused everywhere.
+  const xattrs = { 'nowhere.color': acl.toString('base64'), 'system.posix_acl_access': acl.toString('base64') }
+  const outcome = finishDirectory({ chain: at.chain, dresser: openDresser({ setuid: false }) }, raw('d'), { ...dress, xattrs })
+  expect(outcome).toContain('nowhere.color')
+  const restored = getXattr(path, 'system.posix_acl_access')
+  if (!hasNoAcls(path, acl)) expect(restored).toEqual(acl)
+})
+
 test('after a crash between the mode and the access list the list is there, and of what others did since nothing is touched', () => {
   using at = made()
-  const hex = '0200000001000700ffffffff020005000c00000004000500ffffffff10000500ffffffff20000500ffffffff'
-  const acl = Buffer.from(hex, 'hex')
   const listed = { ...dress, xattrs: { 'system.posix_acl_access': acl.toString('base64') } }
   const path = raw(join(at.path, 'd'))
   const aclOf = () => getXattr(path, 'system.posix_acl_access')
