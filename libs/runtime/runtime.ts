@@ -16,8 +16,10 @@ import type { Vault } from '#libs/vault/vault.js'
 import type { Source } from '#libs/walk/source.js'
 import { openTreeSource } from '#libs/walk/tree/tree-source.js'
 import type { Config } from './config.js'
+import { reasonOf } from './home.js'
 import type { Logger } from './logger.js'
 import { createReleasers } from './releasers.js'
+import type { Reporter } from './terminal/reporter.js'
 import { watchedQueue, watchedVault } from './watched.js'
 
 export interface Runtime extends AsyncDisposable {
@@ -46,11 +48,18 @@ export interface RuntimeOptions {
   readonly log: Logger
   /** Tables are made and updated at the start; without it an old database is an error that says what to do. Default: embedded. */
   readonly migrate?: boolean
+  readonly reporter: Pick<Reporter, 'note'>
   /** Told what a part that was opened has to say of itself and is no error. Default: the log. */
   readonly onNotice?: (text: string) => void
 }
 
-export function openRuntime({ config, log, migrate, onNotice = (text) => log.warn({}, text) }: RuntimeOptions): Runtime {
+export function openRuntime({
+  config,
+  log,
+  migrate,
+  reporter,
+  onNotice = (text) => log.warn({}, text),
+}: RuntimeOptions): Runtime {
   const releasers = createReleasers()
   const embedded = config.databaseUrl === 'embedded:'
   const vaults = openVaults(config, releasers.push)
@@ -68,6 +77,8 @@ export function openRuntime({ config, log, migrate, onNotice = (text) => log.war
     else await migrations.assertMigrated(url)
     return url
   })
+  /** Queue and index may lie in the catalog's database. */
+  const inDatabaseOr = (url: string) => (url === 'postgres:' ? database() : url)
   const catalog = once(async () => {
     const [url, { openCatalog }] = await Promise.all([database(), import('#libs/catalog/open-catalog.js')])
     const catalog = await openCatalog({ url, poolSize: config.workers + 6 })
@@ -75,8 +86,7 @@ export function openRuntime({ config, log, migrate, onNotice = (text) => log.war
     return withSteps('catalog', catalog)
   })
   const queue = once(async () => {
-    const place = config.queueUrl === 'postgres:' ? database() : config.queueUrl
-    const [url, { openQueue }] = await Promise.all([place, import('#libs/queue/open-queue.js')])
+    const [url, { openQueue }] = await Promise.all([inDatabaseOr(config.queueUrl), import('#libs/queue/open-queue.js')])
     const onError = (error: unknown) => log.warn({ error: String(error) }, 'queue')
     const queue = await openQueue(url, { onError, onNotice, traced: config.telemetry === 'opentelemetry' })
     releasers.push(() => queue.close())
@@ -94,8 +104,7 @@ export function openRuntime({ config, log, migrate, onNotice = (text) => log.war
     catalog,
     queue,
     index: once(async () => {
-      const place = config.searchUrl === 'postgres:' ? database() : config.searchUrl
-      const [url, { openSearchIndex }] = await Promise.all([place, import('#libs/search/open-index.js')])
+      const [url, { openSearchIndex }] = await Promise.all([inDatabaseOr(config.searchUrl), import('#libs/search/open-index.js')])
       const index = await openSearchIndex(url)
       releasers.push(() => index.close())
       return withSteps('index', index)
@@ -108,7 +117,16 @@ export function openRuntime({ config, log, migrate, onNotice = (text) => log.war
     async wakeRetriever() {
       if (await (await catalog()).isOnDuty(RETRIEVER, isOwnerGone)) await (await queue()).add('watch-retrievals', {})
     },
-    [Symbol.asyncDispose]: () => releasers[Symbol.asyncDispose](),
+    async [Symbol.asyncDispose]() {
+      try {
+        await releasers[Symbol.asyncDispose]()
+      } catch (error) {
+        // Whatever was said to be done was made to last before: the outcome stands, and the summary may have told it already.
+        const reason = error instanceof AggregateError ? error.errors.map(reasonOf).join('; ') : reasonOf(error)
+        log.warn({ error: String(error) }, 'not everything could be closed')
+        reporter.note(`not everything could be closed: ${reason}`)
+      }
+    },
   }
 }
 

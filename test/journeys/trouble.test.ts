@@ -1,6 +1,6 @@
 /** What goes wrong, and what must hold all the same: interruptions, crashes, full disks, damage, cold storage. */
 import { execFileSync, spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, renameSync, rmdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
@@ -16,6 +16,30 @@ test.each(['apps/firn.js', 'apps/crawler/main.js', 'apps/finder/main.js'])('%s s
   const path = fileURLToPath(new URL(`../../${main}`, import.meta.url))
   const ran = spawnSync('sh', ['-c', 'ulimit -n 64; exec "$@"', 'sh', process.execPath, path, '--help'], { encoding: 'utf8' })
   expect([ran.status, ran.stderr]).toEqual([0, ''])
+})
+
+describe('at the end', () => {
+  let at: Home
+  beforeAll(() => {
+    at = openHome()
+    makeFiles(at.path('tree'), 500, { bytes: 1_000 })
+  })
+  afterAll(() => at.dispose())
+
+  test('what cannot be closed makes nothing undone: the exit code is that of the summary', async () => {
+    const running = at.start('archive-files', ['-r', '--debug', '--files-per-bundle', '50', 'tree'])
+    await says(running, 'set begun')
+    const lock = join(at.home, 'postgres/lock')
+    renameSync(lock, `${lock}.away`)
+    mkdirSync(lock)
+    const ran = await running.ended
+    rmdirSync(lock)
+    renameSync(`${lock}.away`, lock)
+    expect(ran.code).toBe(0)
+    expect(ran.stderr).toMatch(/^not everything could be closed: .*lock cannot be opened/m)
+    const list = await at.run('find-and-retrieve', ['--path', at.path('tree'), '-l', '--json'])
+    expect([list.code, filesOf(list).length]).toEqual([0, 500])
+  })
 })
 
 describe('an interrupted run', () => {
