@@ -3,7 +3,7 @@
  * while, and after that at half the rate, one by one; half of that when it asks again; and with every answer a little faster, until
  * nobody has to wait any more. Without it all who waited would begin at the same moment, and be refused again.
  */
-import { pause } from './pause.js'
+import { backOff, LONGEST_PAUSE_MS, pause } from './pause.js'
 
 export interface Pacer {
   /** Waits until a request may begin; called off by the signal, it throws the signal's reason. */
@@ -13,8 +13,8 @@ export interface Pacer {
 /** Told how the request went: one of them, or neither where that says nothing of the rate. */
 export interface Turn {
   answered(): void
-  /** The service asks for fewer requests; none begins within `holdMs`. */
-  refused(holdMs: number): void
+  /** The service asks for fewer requests: none begins for a while, a longer one the more often this request was tried. */
+  refused(tried: number): void
 }
 
 /** Time, for tests that have their own. */
@@ -24,21 +24,26 @@ export interface PaceClock {
 }
 
 export interface PacerOptions {
-  /** The pause after which the first refused request begins again; how long a gap may grow follows from it. */
-  readonly firstHoldMs: number
+  /** The first pause of a request that failed for another reason. The first of a refused one, and how long a gap may grow, follow from it. */
+  readonly pauseMs: number
   readonly clock?: PaceClock
 }
 
 /** Not `Date.now`, which steps when somebody sets the clock: a pace must not wait for an hour that was taken back. */
 const REAL: PaceClock = { now: () => performance.now(), sleep: pause }
 
-/** Of the pause: the least gap that is kept at all, and the longest between two requests. */
+/** A service that asks for fewer requests may do so for a minute. */
+export const THROTTLED_TRIES = 8
+/** The pauses of a refused request, in those of others. */
+const HOLD = 4
+/** Of the first hold: the least gap that is kept at all, and the longest between two requests. */
 const LEAST_GAP = 1 / 16
 const LONGEST_GAP = 2
 /** After an answer. From the longest gap to none takes some two hundred of them. */
 const FASTER = 0.98
 
-export function openPacer({ firstHoldMs, clock = REAL }: PacerOptions): Pacer {
+export function openPacer({ pauseMs, clock = REAL }: PacerOptions): Pacer {
+  const firstHoldMs = pauseMs * HOLD
   const leastGap = firstHoldMs * LEAST_GAP
   const longestGap = firstHoldMs * LONGEST_GAP
   let gap = 0
@@ -63,12 +68,12 @@ export function openPacer({ firstHoldMs, clock = REAL }: PacerOptions): Pacer {
         gap *= FASTER
         if (gap < leastGap / 2) gap = 0
       },
-      refused(holdMs) {
+      refused(tried) {
         if (epoch === lowered) {
           lowered++
           gap = Math.min(longestGap, Math.max(leastGap, 2 * gap, 2 * usualGap))
         }
-        notBefore = Math.max(notBefore, clock.now() + holdMs)
+        notBefore = Math.max(notBefore, clock.now() + backOff(firstHoldMs, tried, LONGEST_PAUSE_MS))
       },
     }
   }

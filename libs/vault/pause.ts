@@ -1,6 +1,9 @@
 /** Waiting before the next try. */
 import { setTimeout as delay } from 'node:timers/promises'
 
+/** Of any try: longer ones than this help nobody who waits. */
+export const LONGEST_PAUSE_MS = 20_000
+
 /**
  * How long before the try after `tried` ones, in ms: `first`, doubled with each try, and half of it by chance, for those that failed
  * together shall not come back together.

@@ -1,7 +1,7 @@
 /** The door to the SDK: one client for each vault, whose requests are hashed once, asked again with patience, and never wait for ever. */
 import { createHash } from 'node:crypto'
 import { GlacierClient, type GlacierClientConfig } from '@aws-sdk/client-glacier'
-import { openPacer, type PaceClock } from '../pacer.js'
+import { openPacer, type PaceClock, THROTTLED_TRIES } from '../pacer.js'
 import { backOff, pause } from '../pause.js'
 import { makeClient, requestHandler } from '../sdk-client.js'
 import { troubleOf } from '../service-error.js'
@@ -40,10 +40,6 @@ export interface AgainOptions<T> extends CallOptions {
 }
 
 const TRIES = 5
-/** A service that asks for fewer requests may do so for a minute; each pause is so many times as long. */
-const THROTTLED_TRIES = 8
-const THROTTLED = 4
-const LONGEST_PAUSE_MS = 20_000
 /** A connection on which nothing moves for so long is given up. */
 const STALLED_MS = 60_000
 
@@ -68,8 +64,7 @@ export function openService({
     ],
   }
   const client = makeClient(() => new GlacierClient(config))
-  const holdMs = retryDelayMs * THROTTLED
-  const pacer = openPacer({ firstHoldMs: holdMs, ...(clock && { clock }) })
+  const pacer = openPacer({ pauseMs: retryDelayMs, ...(clock && { clock }) })
 
   async function again<T>(what: string, call: () => Promise<T>, { signal, settle, keep }: AgainOptions<T> = {}): Promise<T> {
     let corrected = false
@@ -91,7 +86,7 @@ export function openService({
           continue
         }
         const throttled = trouble === 'throttled'
-        if (throttled) turn.refused(backOff(holdMs, tries, LONGEST_PAUSE_MS))
+        if (throttled) turn.refused(tries)
         else if (!isPassing(error)) turn.answered()
         if (keep?.(error)) throw error
         if (tries >= (throttled ? THROTTLED_TRIES : TRIES) || !isPassing(error)) throw glacierError(error, what)

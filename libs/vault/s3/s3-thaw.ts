@@ -1,6 +1,7 @@
 /** Thaws: asked for by RestoreObject, looked up in listings, which tell of a thousand objects at once. */
 import { HeadObjectCommand, type HeadObjectCommandOutput, ListObjectsV2Command, RestoreObjectCommand } from '@aws-sdk/client-s3'
 import { FirnError } from '#libs/errors/errors.js'
+import { severalAtOnce } from '#libs/os/several-at-once.js'
 import { nameOf, statusOf } from '../service-error.js'
 import type { Thaw, ThawRequest, ThawTier } from '../vault.js'
 import type { S3Door } from './s3-door.js'
@@ -66,20 +67,16 @@ export function thawStatesOf(door: S3Door): ThawStates {
   let listsTell = place.restoreStatus === 'list'
 
   async function byHeads(keys: readonly string[], states: Map<string, Thaw>, options: Signalled): Promise<void> {
-    const left = [...keys]
-    const lane = async () => {
-      for (let key = left.pop(); key !== undefined; key = left.pop()) {
-        const target = door.at(key)
-        try {
-          const head = await send((call) => client.send(new HeadObjectCommand(target), call), options)
-          states.set(key, thawOfHead(head))
-        } catch (error) {
-          if (statusOf(error) !== 404) throw error
-          states.set(key, notThere(key))
-        }
+    await severalAtOnce(keys, HEADS_AT_ONCE, async (key) => {
+      const target = door.at(key)
+      try {
+        const head = await send((call) => client.send(new HeadObjectCommand(target), call), options)
+        states.set(key, thawOfHead(head))
+      } catch (error) {
+        if (statusOf(error) !== 404) throw error
+        states.set(key, notThere(key))
       }
-    }
-    await Promise.all(Array.from({ length: Math.min(HEADS_AT_ONCE, keys.length) }, lane))
+    })
   }
 
   const notThere = (key: string): Thaw => ({ state: 'failed', reason: `The vault ${place.id} has no object ${key}.` })

@@ -3,8 +3,8 @@
  * together when the service asks for fewer, credentials fetched anew when they expired. The SDK's own retries are switched off: they
  * share a small budget for all requests, and hide whether an earlier try may have happened.
  */
-import { openPacer, type PaceClock } from '../pacer.js'
-import { backOff, pause } from '../pause.js'
+import { openPacer, type PaceClock, THROTTLED_TRIES } from '../pacer.js'
+import { backOff, LONGEST_PAUSE_MS, pause } from '../pause.js'
 import { troubleOf } from '../service-error.js'
 
 /** Calls may be called off; `undefined` is passed on as it came. */
@@ -34,17 +34,11 @@ export interface SenderOptions {
 }
 
 const TRIES = 4
-/** A service that asks for fewer requests may do so for a minute. */
-const THROTTLED_TRIES = 8
 /** Of each request that stores something: a minute of trouble, or so, is sat out, before a whole bundle is sent again. */
 export const STORING_TRIES = 9
-const LONGEST_PAUSE_MS = 20_000
-/** A throttled request waits so many times longer. */
-const THROTTLED = 4
 
 export function openSender({ renew, pauseMs = 150, clock }: SenderOptions): Send {
-  const holdMs = pauseMs * THROTTLED
-  const pacer = openPacer({ firstHoldMs: holdMs, ...(clock && { clock }) })
+  const pacer = openPacer({ pauseMs, ...(clock && { clock }) })
   let renewing: Promise<unknown> | undefined
 
   return async (attempt, { signal, tries, onRetry } = {}) => {
@@ -70,7 +64,7 @@ export function openSender({ renew, pauseMs = 150, clock }: SenderOptions): Send
           corrected = true // the SDK has learnt the service's time from its answer
         } else {
           const throttled = trouble === 'throttled'
-          if (throttled) turn.refused(backOff(holdMs, tried, LONGEST_PAUSE_MS))
+          if (throttled) turn.refused(tried)
           else if (trouble !== 'passing') {
             turn.answered()
             throw error
