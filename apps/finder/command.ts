@@ -5,6 +5,7 @@ import { openRetrieval, retrieve } from '#libs/archive/retrieve.js'
 import { isFile } from '#libs/bundle/entry.js'
 import type { FileRow, RetrievalRow } from '#libs/catalog/catalog.js'
 import { EXIT, type ExitCode, FirnError } from '#libs/errors/errors.js'
+import { makeRoomForBytes } from '#libs/os/memory.js'
 import { jsonName, rawFromText, shown } from '#libs/os/raw.js'
 import type { CommandContext, CommandSpec } from '#libs/runtime/command.js'
 import { openRuntime, type Runtime } from '#libs/runtime/runtime.js'
@@ -143,6 +144,7 @@ async function bringBack(
     )
     return EXIT.done
   }
+  makeRoomForBytes()
   const progress = { files: 0, bytes: 0 }
   const draw = (note?: string) =>
     reporter.progress({

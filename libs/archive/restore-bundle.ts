@@ -1,9 +1,9 @@
 /** What a retrieval needs of one thawed bundle: only those bytes are read, every file is verified, then placed. */
 import { isFile } from '#libs/bundle/entry.js'
-import type { PlaceResult, Placer } from '#libs/bundle/place.js'
+import type { PlaceEntry, PlaceResult, Placer } from '#libs/bundle/place.js'
 import type { Catalog, ItemRow, RetrievalRow } from '#libs/catalog/catalog.js'
 import { isFirnError } from '#libs/errors/errors.js'
-import { type Raw, shown } from '#libs/os/raw.js'
+import { shown } from '#libs/os/raw.js'
 import { keepLease } from './keep-lease.js'
 import { placeOf } from './layout.js'
 import { sentence } from './thaw-items.js'
@@ -48,19 +48,16 @@ export async function restoreItem(
   try {
     const { vaultId, key, tarBytes } = item.bundle
     const vault = await parts.vaults.open((await catalog.vaultUrl(vaultId)) ?? vaultId)
-    const rows = await catalog.itemRows(item.id)
-    const entries = rows.map((row) => ({ ...row, at: placeOf(row, retrieval.layout) }))
-    const told = new Set<Raw>()
-    const place = async (readableBytes: number | undefined) => {
-      const placing = placer.place(entries, (range) => vault.read(key as string, range, { signal }), {
+    /** Places what is not decided yet. */
+    const place = async (entries: Set<PlaceEntry>, readableBytes: number | undefined) => {
+      const placing = placer.place([...entries], (range) => vault.read(key as string, range, { signal }), {
         signal,
         ...(readableBytes !== undefined && { tarBytes: readableBytes }),
       })
-      for await (const all of placing) {
-        const results = all.filter(({ entry }) => !told.has(entry.at))
+      for await (const results of placing) {
         for (const result of results) {
           const { entry, outcome } = result
-          told.add(entry.at)
+          entries.delete(entry)
           if (!isFile(entry.type)) continue
           if (outcome !== 'failed') filesRestored++
           else {
@@ -68,16 +65,21 @@ export async function restoreItem(
             firstFailed ??= result
           }
         }
-        if (results.length > 0) options.onResults?.(results)
+        options.onResults?.(results)
       }
     }
-    try {
-      await place(tarBytes)
-    } catch (error) {
-      // A tar that lost its end still holds what lies before: that is placed, and the rest is named file by file.
-      const left = isFirnError(error, 'damaged') ? await vault.stat(key as string, { signal }) : undefined
-      if (left === undefined || tarBytes === undefined || left.bytes >= tarBytes) throw error
-      await place(left.bytes)
+    let readableBytes = tarBytes
+    for await (const rows of catalog.itemRows(item.id)) {
+      const entries = new Set(rows.map((row) => Object.assign(row, { at: placeOf(row, retrieval.layout) })))
+      try {
+        await place(entries, readableBytes)
+      } catch (error) {
+        // A tar that lost its end still holds what lies before: that is placed, and the rest is named file by file.
+        const left = isFirnError(error, 'damaged') ? await vault.stat(key as string, { signal }) : undefined
+        if (left === undefined || readableBytes === undefined || left.bytes >= readableBytes) throw error
+        readableBytes = left.bytes
+        await place(entries, readableBytes)
+      }
     }
   } catch (error) {
     if (signal.aborted) throw signal.reason

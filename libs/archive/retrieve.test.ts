@@ -11,8 +11,10 @@ import {
   writeSync,
 } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals'
 import type { ItemRow } from '#libs/catalog/catalog.js'
+import { FirnError } from '#libs/errors/errors.js'
 import { rawFromText } from '#libs/os/raw.js'
 import { counted } from '#libs/vault/wrappers/counted.js'
 import { lookAt } from '../../test/tree.js'
@@ -149,6 +151,32 @@ describe('a retrieval', () => {
     expect((await at.check()).filter(({ kind }) => kind === 'damaged')).toHaveLength(1)
     rmSync(tar)
     await at.check()
+  })
+
+  test('reads a few bundles at a time, and keeps what was read beside one that failed', async () => {
+    const root = at.tree('several', smallFiles(80, 2_000))
+    await at.archive(at.request([root], { filesPerBundle: 10 }))
+    let underWay = 0
+    let most = 0
+    let begun = 0
+    at.wrap((vault) => ({
+      ...vault,
+      async *read(...args) {
+        most = Math.max(most, ++underWay)
+        try {
+          if (++begun === 3) throw new FirnError('vault-missing', 'nobody knows where it is')
+          await sleep(50)
+          yield* vault.read(...args)
+        } finally {
+          underWay--
+        }
+      },
+    }))
+    const to = at.path('several-back')
+    const ended = await at.retrieve({ to, selection: below(root) })
+    expect(ended).toMatchObject({ state: 'failed', filesRestored: 70, filesFailed: 10 })
+    expect(lookAt(to, { directories: false }).size).toBe(70)
+    expect([begun, most > 1, most < 6]).toEqual([8, true, true])
   })
 
   test('that was interrupted goes on with the same request, and reads nothing again', async () => {

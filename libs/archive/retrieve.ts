@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { openPlacer, type PlaceResult, type Placer } from '#libs/bundle/place.js'
 import type { Catalog, Consent, FileRow, ItemRow, Layout, RetrievalRow } from '#libs/catalog/catalog.js'
 import { jsonName, type Raw } from '#libs/os/raw.js'
+import { severalAtOnce } from '#libs/os/several-at-once.js'
 import type { ThawTier } from '#libs/vault/vault.js'
 import { type FindParts, type FindRequest, findFiles } from './find.js'
 import { directoriesAt } from './layout.js'
@@ -147,6 +148,8 @@ export interface RetrieveOptions extends RetrieveEvents {
 
 /** Between two looks at the catalog while a retriever watches the vaults. */
 const POLL_MS = 1_000
+/** While the files of one item are placed, the rows of another are looked up, and the bytes of a third are on their way. */
+const ITEMS_AT_ONCE = 3
 /** A read that failed for now, or an item that another process is at, is tried again so soon. */
 const SOON_MS = 2_000
 
@@ -232,15 +235,16 @@ export async function retrieveReady(
     if (at && (nextAt === undefined || at < nextAt)) nextAt = at
   }
   for await (const page of parts.catalog.items(retrieval.id)) {
-    const items = page.filter((item) => isOpen(item.state))
+    const asked = page.filter((item) => isOpen(item.state))
     const thaws = options.watched
-      ? items.map(asTheRetrieverSays)
-      : await thawItems(parts, () => retrieval, items, { ...options, asksAgain: () => true })
-    for (const { item, ready, readyAt } of thaws) {
+      ? asked.map(asTheRetrieverSays)
+      : await thawItems(parts, () => retrieval, asked, { ...options, asksAgain: () => true })
+    for (const { ready, readyAt } of thaws) if (!ready) expect(readyAt)
+    const items = thaws.filter(({ ready }) => ready).map(({ item }) => item)
+    await severalAtOnce(items, ITEMS_AT_ONCE, async (item) => {
       options.signal?.throwIfAborted()
-      if (!ready) expect(readyAt)
-      else if (!(await restoreItem(parts, retrieval, item, placer, options))) expect(new Date(Date.now() + SOON_MS))
-    }
+      if (!(await restoreItem(parts, retrieval, item, placer, options))) expect(new Date(Date.now() + SOON_MS))
+    })
   }
   return { open, nextAt }
 }

@@ -177,8 +177,9 @@ describe('placing a tree', () => {
     for (const name of ['d', 'd/f', 'd/acl', 'd/odd'])
       expect(getXattr(raw(join(at.path, 'out', name)), 'user.colour')).toEqual(Buffer.from([0, 1, 255]))
     expect(getXattr(raw(join(at.path, 'out/d/acl')), 'system.posix_acl_access')).toEqual(acl)
-    expect(results[3]).toMatchObject({ outcome: 'placed', notice: expect.stringContaining('"nonsense.name"') })
-    expect(results.slice(0, 3).every(({ notice }) => notice === undefined)).toBe(true)
+    const noticeOf = (at: string) => results.find(({ entry }) => entry.at === at)?.notice
+    expect(noticeOf('d/odd')).toContain('"nonsense.name"')
+    expect(['d', 'd/f', 'd/acl'].map(noticeOf)).toEqual([undefined, undefined, undefined])
   })
 
   test('a default ACL of the target is not handed down to what is restored', async () => {
@@ -523,7 +524,8 @@ describe('interruptions', () => {
       break
     }
     await placer.close()
-    expect(readdirSync(at.path).length).toBeLessThan(600)
+    const placed = readdirSync(at.path, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('/f'))
+    expect(placed.length).toBeLessThan(600)
     expect(readdirSync(join(at.path, '.firn-r1'))).toEqual(['directories'])
     await expect(placer.finish(none)).rejects.toMatchObject({ code: 'failed' })
   })

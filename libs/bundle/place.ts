@@ -3,18 +3,19 @@
  * expects is taken, its bytes are verified before they have a name, and nothing is written outside the target (see place/target.ts
  * for why another user of the machine cannot lead us astray).
  *
- * The work on files is done in a thread (place/thread.ts); this side plans, pulls bytes from the vault and hands them over.
+ * The work on files is done in threads (place/thread.ts); this side plans, pulls bytes from the vault and hands them over.
  */
 import { isFirnError } from '#libs/errors/errors.js'
 import { thisOwner } from '#libs/os/owner.js'
 import type { Raw } from '#libs/os/raw.js'
 import type { Entry } from './entry.js'
-import type { Outcome, Request } from './place/messages.js'
+import { type Fed, looksAt, workOf } from './place/feed.js'
+import type { Outcome, Reply } from './place/messages.js'
 import { failureOf } from './place/obstacle.js'
-import { dressOf, type Piece, type Plan, planPlacing, type Run, runsOf, withoutDecided } from './place/plan.js'
+import { dressOf, planPlacing, type Run, withoutDecided } from './place/plan.js'
 import { openStaging, removeStaging } from './place/staging.js'
 import { brokenBy, openTarget, troubleOf } from './place/target.js'
-import { startThread, type Thread } from './place/thread-client.js'
+import { startThreads, type Threads } from './place/threads.js'
 
 export interface PlaceOptions {
   /** Absolute directory; made (0700) where it is not there. */
@@ -65,9 +66,14 @@ export interface Placer {
     lookup: (at: readonly Raw[]) => Promise<ReadonlyMap<Raw, Entry>>,
     options?: { signal?: AbortSignal; onNotice?: (at: Raw, notice: string) => void },
   ): Promise<void>
-  /** Leaves the journal for a later run (unless finished); ends the thread. Safe to call twice. */
+  /** Leaves the journal for a later run (unless finished); ends the threads. Safe to call twice. */
   close(): Promise<void>
 }
+
+/** So many pieces are not worth the start of more threads. */
+const FEW = 256
+/** Whoever is asked to finish directories goes on where it stood. */
+const FINISHER = 0
 
 /** Throws `target-refused`. */
 export async function openPlacer(options: PlaceOptions): Promise<Placer> {
@@ -82,7 +88,7 @@ export async function openPlacer(options: PlaceOptions): Promise<Placer> {
   }
   const staging = answerable(() => openStaging(target, options.retrievalId))
   const { overwrite, setuid } = options
-  const thread = await startThread({ target, staging, owner: thisOwner(), overwrite, setuid })
+  const threads = startThreads({ target, staging, owner: thisOwner(), overwrite, setuid })
   let jobs = 0
   /** Whether anything can stand in the target already. */
   let mayBeThere = !target.fresh
@@ -93,24 +99,35 @@ export async function openPlacer(options: PlaceOptions): Promise<Placer> {
       const job = ++jobs
       const plan = planPlacing(entries, target.path, tarBytes)
       const resultOf = ({ index, ...outcome }: Outcome): PlaceResult => ({ entry: entries[index] as PlaceEntry, ...outcome })
+      const resultsOf = (placed: Uint32Array | undefined, others: readonly Outcome[]): PlaceResult[] => {
+        const results = others.map(resultOf)
+        for (const index of placed ?? []) results.push({ entry: entries[index] as PlaceEntry, outcome: 'placed' })
+        return results
+      }
       const troubleIn = (outcome: Outcome) =>
         outcome.outcome === 'failed' ? troubleOf(target.path, { reason: '', ...outcome }) : undefined
       if (plan.refused.length > 0) yield plan.refused.map((refusal) => resultOf({ ...refusal, outcome: 'failed' }))
       try {
         let { pieces } = plan
+        if (pieces.length > FEW) threads.grow()
         if (mayBeThere && !overwrite) {
           // An interrupted retrieval goes on: what is there already is not read again.
           const decided = new Set<number>()
-          for await (const outcomes of inFlight(thread, looksAt(pieces), signal)) {
+          for await (const { outcomes = [] } of inFlight(threads, looksAt(pieces), signal)) {
             for (const { index } of outcomes) decided.add(index)
             if (outcomes.length > 0) yield outcomes.map(resultOf)
           }
           pieces = withoutDecided(pieces, decided)
         }
-        for await (const outcomes of inFlight(thread, workOf(job, { ...plan, pieces }, read, thread, signal), signal)) {
+        const bytesOf = ({ offset, length }: Run) => abortableChunks(read({ offset, length }), signal)
+        const work = workOf({ ...plan, pieces }, { job, bytesOf, buffer: threads.buffer })
+        for await (const { placed, outcomes = [] } of inFlight(threads, work, signal)) {
           // What did not get in is nobody's failure but the target's: it comes when there is room again.
-          const told = outcomes.filter((outcome) => troubleIn(outcome) === undefined)
-          if (told.length > 0) yield told.map(resultOf)
+          const told = resultsOf(
+            placed,
+            outcomes.filter((outcome) => troubleIn(outcome) === undefined),
+          )
+          if (told.length > 0) yield told
           const trouble = outcomes.find((outcome) => troubleIn(outcome) !== undefined)
           if (trouble) throw troubleIn(trouble)
         }
@@ -118,15 +135,15 @@ export async function openPlacer(options: PlaceOptions): Promise<Placer> {
         mayBeThere = true
         throw error
       } finally {
-        // Not awaited: the thread comes to it when it is done with what it has. A thread that died has nothing to drop.
-        thread.ask({ kind: 'drop', job }).catch(() => {})
+        // Not awaited: a thread comes to it when it is done with what it has. One that died has nothing to drop.
+        threads.askAll({ kind: 'drop', job }).catch(() => {})
       }
     },
 
     async finish(lookup, { signal, onNotice } = {}) {
       for (;;) {
         signal?.throwIfAborted()
-        const { unfinished } = await thread.ask({ kind: 'unfinished' })
+        const { unfinished } = await threads.ask({ kind: 'unfinished' }, FINISHER)
         if (unfinished === undefined) break
         const { ats, start } = unfinished
         const known = await lookup(ats)
@@ -135,37 +152,36 @@ export async function openPlacer(options: PlaceOptions): Promise<Placer> {
           const entry = known.get(at)
           return { at, ...(entry && { dress: dressOf(entry) }) }
         })
-        const { notices = [] } = await thread.ask({ kind: 'finish', start, directories })
+        const { notices = [] } = await threads.ask({ kind: 'finish', start, directories }, FINISHER)
         for (const { at, notice } of notices) onNotice?.(at, notice)
       }
-      await thread.close()
+      await threads.close()
       answerable(() => removeStaging(staging))
     },
 
-    close: () => thread.close(),
+    close: () => threads.close(),
   }
 }
 
-/** Messages that wait for the thread or are in its hands: enough that neither side waits for the other. */
+/** Requests of each thread that wait for it or are in its hands: enough that neither side waits for the other. */
 const MOST_IN_FLIGHT = 4
-/** Entries without bytes that go in one message. */
-const BATCH = 256
 
-/** The outcomes of each request, in order. After an error of `requests`, those under way are still answered. */
+/** The replies, in the order of the requests. After an error of these, those under way are still answered. */
 async function* inFlight(
-  thread: Thread,
-  requests: AsyncIterable<Request> | Iterable<Request>,
+  threads: Threads,
+  requests: AsyncIterable<Fed> | Iterable<Fed>,
   signal: AbortSignal | undefined,
-): AsyncGenerator<readonly Outcome[]> {
-  const answers: Promise<readonly Outcome[]>[] = []
-  const first = async () => (await abortable(answers.shift() as Promise<readonly Outcome[]>, signal)) ?? []
+): AsyncGenerator<Reply> {
+  const answers: Promise<Reply>[] = []
+  const first = () => abortable(answers.shift() as Promise<Reply>, signal)
   let failure: { error: unknown } | undefined
   try {
-    for await (const request of requests) {
-      const answer = thread.ask(request).then(({ outcomes }) => outcomes ?? [])
+    for await (const { request, lane, afterAll } of requests) {
+      while (afterAll && answers.length > 0) yield await first()
+      const answer = threads.ask(request, lane)
       answer.catch(() => {}) // awaited below; keeps Node from calling it unhandled meanwhile
       answers.push(answer)
-      if (answers.length >= MOST_IN_FLIGHT) yield await first()
+      if (answers.length >= MOST_IN_FLIGHT * threads.count()) yield await first()
     }
   } catch (error) {
     if (signal?.aborted) throw signal.reason
@@ -173,70 +189,6 @@ async function* inFlight(
   }
   while (answers.length > 0) yield await first()
   if (failure) throw failure.error
-}
-
-function* looksAt(all: readonly Piece[]): Generator<Request> {
-  for (const pieces of batches(all)) yield { kind: 'look', pieces }
-}
-
-/** All requests of one job, in the order of work: directories, empty files, files as their bytes come, symlinks. */
-async function* workOf(
-  job: number,
-  plan: Plan,
-  read: ReadRange,
-  thread: Thread,
-  signal: AbortSignal | undefined,
-): AsyncGenerator<Request> {
-  for (const directories of batches(plan.directories)) yield { kind: 'work', job, directories }
-  for (const pieces of batches(plan.pieces.filter(({ size }) => size === 0))) yield { kind: 'work', job, pieces }
-  for (const run of runsOf(plan.pieces)) yield* runWork(job, run, read, thread, signal)
-  for (const symlinks of batches(plan.symlinks)) yield { kind: 'work', job, symlinks }
-}
-
-async function* runWork(
-  job: number,
-  run: Run,
-  read: ReadRange,
-  thread: Thread,
-  signal: AbortSignal | undefined,
-): AsyncGenerator<Request> {
-  let next = 0
-  let offset = run.offset
-  let buffer: ArrayBuffer | undefined
-  let filled = 0
-
-  /** The buffer so far, with the pieces that begin in it. */
-  function flush(endOfRun: boolean): Request {
-    const end = offset + filled
-    const pieces: Piece[] = []
-    for (let piece = run.pieces[next]; piece && (endOfRun || piece.offset < end); piece = run.pieces[++next]) pieces.push(piece)
-    const bytes = buffer && { buffer, offset, length: filled }
-    offset = end
-    filled = 0
-    buffer = undefined
-    return { kind: 'work', job, pieces, ...(bytes && { bytes }), endOfRun }
-  }
-
-  let missing = run.length
-  for await (const chunk of abortableChunks(read({ offset: run.offset, length: run.length }), signal)) {
-    // Copied, since the chunk's memory belongs to the vault; and so that many small chunks are one message.
-    const wanted = Math.min(chunk.length, missing)
-    for (let done = 0; done < wanted; ) {
-      buffer ??= thread.buffer()
-      const part = chunk.subarray(done, Math.min(wanted, done + buffer.byteLength - filled))
-      new Uint8Array(buffer).set(part, filled)
-      filled += part.length
-      done += part.length
-      if (filled === buffer.byteLength) yield flush(false)
-    }
-    missing -= wanted
-    if (missing === 0) break
-  }
-  yield flush(true)
-}
-
-function* batches<T>(all: readonly T[]): Generator<readonly T[]> {
-  for (let from = 0; from < all.length; from += BATCH) yield all.slice(from, from + BATCH)
 }
 
 /** Like `chunks`, but ends at once when aborted, also while the source does not answer. */

@@ -390,8 +390,8 @@ export interface RetrievalVerbs {
   retrievals(filter?: { limit?: number; open?: boolean }): Promise<RetrievalRow[]>
   items(retrievalId: string): AsyncIterable<readonly ItemRow[]>
   item(id: string): Promise<ItemRow | undefined>
-  /** Rows of an item, ordered by offset, then seq. */
-  itemRows(itemId: string): Promise<FileRow[]>
+  /** Rows of an item by offset, in pages; what shares an offset (the names of an inode) is never in two. What has none comes last. */
+  itemRows(itemId: string): AsyncIterable<readonly FileRow[]>
   /** `fetching`, for the owner, for 60 s (again: renewed). False: done already, or somebody else's. */
   leaseItem(id: string, owner: string, isGone: (owner: string) => boolean): Promise<boolean>
   markItem(

@@ -20,6 +20,9 @@ const OVER: RetrievalState[] = ['done', 'failed', 'expired']
 /** As many as a vault is asked about at once. */
 const ITEMS_A_PAGE = 1_000
 
+/** What a retrieval holds of an item at a time. */
+const FILES_A_PAGE = 8_192
+
 /** An item with its bundle, but without the keys of its rows and the plan: those may be large. */
 const ITEM = {
   omit: { bundles: true, seqs: true },
@@ -121,14 +124,7 @@ export function retrievalVerbs(database: Database, fileRows: FileRows, prisma: P
       return record === null ? undefined : itemRowOf(record)
     },
 
-    async itemRows(itemId): Promise<FileRow[]> {
-      return fileRows.read(
-        `SELECT ${FILE_COLUMNS} FROM item i, unnest(i.bundles, i.seqs) AS k (bundle, seq)
-         JOIN file f ON f.bundle = k.bundle AND f.seq = k.seq
-         WHERE i.id = $1 ORDER BY f.data_offset NULLS FIRST, f.bundle, f.seq`,
-        [itemId],
-      )
-    },
+    itemRows: (itemId) => itemRows(fileRows, itemId),
 
     async leaseItem(id, owner, isGone) {
       const gone = await goneOwners(
@@ -273,6 +269,37 @@ async function readRetrieval(prisma: PrismaClient, id: string): Promise<Retrieva
     filesRestored: sums.reduce((sum, { _sum }) => sum + (_sum.filesRestored ?? 0), 0),
     filesFailed: sums.reduce((sum, { _sum }) => sum + (_sum.filesFailed ?? 0), 0),
     ...(expectedAt && { expectedAt }),
+  }
+}
+
+/** Its keys lie in the item in the order of the offsets. */
+async function* itemRows(fileRows: FileRows, itemId: string): AsyncGenerator<readonly FileRow[]> {
+  const ask = (from: number) => {
+    const page = fileRows.read(
+      `SELECT ${FILE_COLUMNS}
+       FROM item i, unnest(i.bundles[$2:$3], i.seqs[$2:$3]) WITH ORDINALITY AS k (bundle, seq, n)
+       JOIN file f ON f.bundle = k.bundle AND f.seq = k.seq
+       WHERE i.id = $1 ORDER BY k.n`,
+      [itemId, from, from + FILES_A_PAGE - 1],
+    )
+    page.catch(() => {}) // awaited below, or nobody wants it any more
+    return page
+  }
+  let kept: readonly FileRow[] = []
+  let asked = ask(1)
+  for (let from = 1; ; from += FILES_A_PAGE) {
+    const read = await asked
+    const page = [...kept, ...read]
+    if (read.length < FILES_A_PAGE) {
+      if (page.length > 0) yield page
+      return
+    }
+    // The next page is read while this one is placed.
+    asked = ask(from + FILES_A_PAGE)
+    const { offset } = page.at(-1) as FileRow
+    const cut = offset === undefined ? page.length : page.findIndex((row) => row.offset === offset)
+    kept = page.slice(cut)
+    if (cut > 0) yield page.slice(0, cut)
   }
 }
 

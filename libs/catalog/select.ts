@@ -17,14 +17,14 @@ const ROWS_A_PAGE = 2000
 /** So many bundles may be named in a statement; of more, the rows of others are left out here. */
 const BUNDLES_NAMED = 20_000
 const DIRECTORY = TYPES.indexOf('directory')
-/** Greater than any name: names have 255 bytes at most. */
-const AFTER_ALL = '\xff'.repeat(256) as Raw
+/** SQL: greater than any name, which has 255 bytes at most. */
+const AFTER_ALL = `decode(repeat('ff', 256), 'hex')`
 
-/** Names of a directory, from `first` to `last`. */
+/** Names of a directory, from `first` to `last`; without a last, all of them. */
 interface Range {
   readonly directory: string
   readonly first: Raw
-  readonly last: Raw
+  readonly last?: Raw
 }
 
 export async function* select(database: Database, fileRows: FileRows, selection: Selection): AsyncGenerator<readonly FileRow[]> {
@@ -48,7 +48,7 @@ export async function* select(database: Database, fileRows: FileRows, selection:
 const NAMES = (bundles: string, types: string) => `
   SELECT ${FILE_COLUMNS} FROM unnest($1::bigint[], $2::text[], $3::text[]) AS r (directory, first, last)
   CROSS JOIN LATERAL (
-    SELECT * FROM file f WHERE f.directory = r.directory AND f.name >= ${toBytes('r.first')} AND f.name <= ${toBytes('r.last')}
+    SELECT * FROM file f WHERE f.directory = r.directory AND f.name >= ${toBytes('r.first')} AND f.name <= coalesce(${toBytes('r.last')}, ${AFTER_ALL})
       ${bundles} ${types} ORDER BY f.name LIMIT $4
   ) f LIMIT $4`
 
@@ -60,17 +60,19 @@ async function* namesIn(
   withDirectories: boolean,
 ): AsyncGenerator<FileRow[]> {
   const sql = NAMES(bundles ? 'AND f.bundle = ANY($5::bigint[])' : '', withDirectories ? '' : `AND f.type <> ${DIRECTORY}`)
-  let left = [...ranges]
-  let limit = ROWS_A_PAGE
-  while (left.length > 0) {
-    const values = [
-      left.map((r) => r.directory),
-      left.map((r) => r.first),
-      left.map((r) => r.last),
+  const ask = (left: readonly Range[], limit: number) =>
+    fileRows.readPlaced(sql, [
+      left.map(({ directory }) => directory),
+      left.map(({ first }) => first),
+      left.map(({ last }) => last ?? null),
       limit,
       ...(bundles ? [bundles] : []),
-    ]
-    const { rows, directories } = await fileRows.readPlaced(sql, values)
+    ])
+  let left = [...ranges]
+  let limit = ROWS_A_PAGE
+  let asked = ask(left, limit)
+  for (;;) {
+    const { rows, directories } = await asked
     const last = rows.at(-1)
     if (last === undefined || rows.length < limit) {
       yield rows
@@ -84,6 +86,9 @@ async function* namesIn(
     const at = left.findIndex((range) => range.directory === directory)
     left = left.slice(at).map((range, index) => (index === 0 ? { ...range, first: name } : range))
     limit = whole === 0 ? limit * 2 : ROWS_A_PAGE
+    // The next page is read while somebody works with this one, who may want no other.
+    asked = ask(left, limit)
+    asked.catch(() => {})
     if (whole > 0) yield rows.slice(0, whole)
   }
 }
@@ -100,7 +105,7 @@ async function* rangesOfPaths(database: Runs, { host, paths }: Selection): Async
       const itself = nameOf(path)
       if (parent !== undefined && path !== '/') yield [{ directory: parent, first: itself, last: itself }]
       const own = await directoryId(database, number, path)
-      if (own !== undefined) yield [{ directory: own, first: '' as Raw, last: AFTER_ALL }]
+      if (own !== undefined) yield [{ directory: own, first: '' as Raw }]
       yield* rangesBelow(database, number, path)
     }
   }
@@ -128,7 +133,7 @@ async function* rangesBelow(database: Runs, host: number, top: Raw): AsyncGenera
       [host, after, end],
     )) as [string, Raw][]
     if (rows.length === 0) return
-    yield rows.map(([directory]) => ({ directory, first: '' as Raw, last: AFTER_ALL }))
+    yield rows.map(([directory]) => ({ directory, first: '' as Raw }))
     after = (rows.at(-1) as [string, Raw])[1]
   }
 }
@@ -157,7 +162,7 @@ async function* rangesOfBundles(
         DIRECTORIES_A_PAGE,
       ])) as [string][]
       if (rows.length === 0) return
-      yield rows.map(([directory]) => ({ directory, first: '' as Raw, last: AFTER_ALL }))
+      yield rows.map(([directory]) => ({ directory, first: '' as Raw }))
     }
   } finally {
     await connection.end()

@@ -21,6 +21,8 @@ export type Request =
   | {
       readonly kind: 'work'
       readonly job: number
+      /** Directories that are made where they are missing, before any other thread needs them. */
+      readonly parents?: readonly Raw[]
       readonly directories?: readonly Name[]
       /** Pieces that begin in `bytes`, by offset; or empty ones. */
       readonly pieces?: readonly Piece[]
@@ -49,6 +51,9 @@ export interface Outcome {
 }
 
 export interface Reply {
+  /** The indexes of what was placed, with nothing to tell about it. */
+  readonly placed?: Uint32Array
+  /** Of all others. */
   readonly outcomes?: readonly Outcome[]
   /** The memory of `bytes`, for use again. */
   readonly buffer?: ArrayBuffer

@@ -1,8 +1,15 @@
 /** Why one entry could not be placed, in words for its owner. */
 import { errnoOf } from '#libs/errors/errors.js'
 
-/** Something about one entry that stops it and nothing else. */
-export class Obstacle extends Error {}
+/** Something about one entry that stops it and nothing else. Many may be thrown where nothing is wrong: none takes down where it was. */
+export class Obstacle extends Error {
+  constructor(reason: string) {
+    const limit = Error.stackTraceLimit
+    Error.stackTraceLimit = 0
+    super(reason)
+    Error.stackTraceLimit = limit
+  }
+}
 
 const WORDS: Readonly<Record<string, string>> = {
   EACCES: 'permission denied',

@@ -6,7 +6,7 @@
  * Where that holds, no other user can exchange a directory for a symlink between our look at it and our use of it, so looking with
  * lstat and then acting by path is safe; root and we ourselves could do harm, but neither needs us for that.
  */
-import { type BigIntStats, chmodSync, lstatSync, mkdirSync, readlinkSync, type Stats } from 'node:fs'
+import { type BigIntStats, chmodSync, lstatSync, mkdirSync, opendirSync, readlinkSync, type Stats } from 'node:fs'
 import { type ErrorCode, errnoOf, FirnError } from '#libs/errors/errors.js'
 import { joinRaw, parentOf, type Raw, rawFromBytes, rawToBytes, shown } from '#libs/os/raw.js'
 import { type Failure, failureOf, isOfDevice } from './obstacle.js'
@@ -17,7 +17,7 @@ export interface Target {
   /** Which directory it was when it was trusted. */
   readonly dev: number
   readonly ino: number
-  /** It was made just now: nothing can be there yet. */
+  /** It was made just now, or is empty: nothing can be there yet. */
   readonly fresh: boolean
 }
 
@@ -55,7 +55,16 @@ export function openTarget(asked: Raw): Target {
     stat = judged(asked, next, found)
     path = next
   }
-  return { path, dev: stat.dev, ino: stat.ino, fresh }
+  return { path, dev: stat.dev, ino: stat.ino, fresh: fresh || isEmpty(path) }
+}
+
+function isEmpty(path: Raw): boolean {
+  const directory = opendirSync(rawToBytes(path))
+  try {
+    return directory.readSync() === null
+  } finally {
+    directory.closeSync()
+  }
 }
 
 /** Why a directory cannot be trusted; undefined where it can. */

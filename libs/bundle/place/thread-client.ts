@@ -1,4 +1,4 @@
-/** The main thread's end of the placing thread: each request is answered once, and memory for bytes goes back and forth. */
+/** The main thread's end of one placing thread: each request is answered once, and memory for bytes goes back and forth. */
 import { Worker } from 'node:worker_threads'
 import { errnoOf, FirnError } from '#libs/errors/errors.js'
 import { smallThread } from '#libs/os/memory.js'
@@ -8,21 +8,18 @@ import { brokenBy } from './target.js'
 
 export interface Thread {
   ask(request: Request): Promise<Reply>
-  /** Memory for the bytes of a request; it comes back with the reply. */
-  buffer(): ArrayBuffer
+  /** How many requests have no answer yet. */
+  waiting(): number
   /** Gives up what is under way. Safe to call twice. */
   close(): Promise<void>
 }
 
-/** Many small files, or a part of a large one, for one message. */
-const BUFFER_BYTES = 1024 * 1024
-
-export async function startThread(data: Omit<ThreadData, 'stop'>): Promise<Thread> {
+/** `onBuffer`: the memory of a request's bytes is free again. */
+export function startThread(data: Omit<ThreadData, 'stop'>, onBuffer: (buffer: ArrayBuffer) => void): Thread {
   const stop = new SharedArrayBuffer(4)
   const workerData: ThreadData = { ...data, stop }
   const worker = new Worker(new URL('./thread.js', import.meta.url), { workerData, resourceLimits: smallThread })
   const waiting = new Map<number, { resolve: (reply: Reply) => void; reject: (error: unknown) => void }>()
-  const buffers: ArrayBuffer[] = []
   let asked = 0
   let ended: unknown
   let closing: Promise<void> | undefined
@@ -40,7 +37,7 @@ export async function startThread(data: Omit<ThreadData, 'stop'>): Promise<Threa
       waiting.delete(id)
       // A process that only forgot to close shall end; one that waits for an answer shall not.
       if (waiting.size === 0) worker.unref()
-      if (reply?.buffer) buffers.push(reply.buffer)
+      if (reply?.buffer) onBuffer(reply.buffer)
       if (reply) asker?.resolve(reply)
       else asker?.reject(brokenBy(data.target.path, failure as Failure))
     },
@@ -67,7 +64,7 @@ export async function startThread(data: Omit<ThreadData, 'stop'>): Promise<Threa
 
   return {
     ask,
-    buffer: () => buffers.pop() ?? new ArrayBuffer(BUFFER_BYTES),
+    waiting: () => waiting.size,
     close() {
       closing ??= (async () => {
         Atomics.store(new Int32Array(stop), 0, 1)

@@ -3,6 +3,7 @@
  * the main thread only fetches bytes. It handles one message after the other, so nothing here runs at the same time as anything else.
  */
 import { parentPort, workerData } from 'node:worker_threads'
+import type { Raw } from '#libs/os/raw.js'
 import { step } from '#libs/os/steps.js'
 import { whyNotAt } from './at.js'
 import { openChain } from './chain.js'
@@ -80,16 +81,37 @@ function handle(request: Request): Reply {
   }
 }
 
-function work({ job: number, directories, pieces, bytes, endOfRun, symlinks }: Request & { kind: 'work' }): Reply {
+function work({ job: number, parents, directories, pieces, bytes, endOfRun, symlinks }: Request & { kind: 'work' }): Reply {
   const job = jobs.get(number) ?? { ahead: [] }
   jobs.set(number, job)
   const outcomes: Outcome[] = []
+  for (const at of parents ?? []) makeParent(at)
   for (const directory of directories ?? []) outcomes.push(restorer.directory(directory))
   for (const piece of pieces ?? []) job.ahead.push(piece)
   advance(job, bytes ? Buffer.from(bytes.buffer, 0, bytes.length) : Buffer.alloc(0), bytes?.offset ?? 0, outcomes)
   if (endOfRun) endRun(job, outcomes)
   for (const symlink of symlinks ?? []) outcomes.push(restorer.symlink(symlink))
-  return { outcomes, ...(bytes && { buffer: bytes.buffer }) }
+  return { ...told(outcomes), ...(bytes && { buffer: bytes.buffer }) }
+}
+
+/** What is in its way is said of each entry below it. */
+function makeParent(at: Raw): void {
+  try {
+    chain.enter(at)
+  } catch {
+    // It meets each of them again.
+  }
+}
+
+/** Thousands of files of which there is nothing to tell are numbers, not objects. */
+function told(outcomes: readonly Outcome[]): Pick<Reply, 'placed' | 'outcomes'> {
+  const placed: number[] = []
+  const others: Outcome[] = []
+  for (const outcome of outcomes) {
+    if (outcome.outcome === 'placed' && outcome.notice === undefined) placed.push(outcome.index)
+    else others.push(outcome)
+  }
+  return { placed: Uint32Array.from(placed), outcomes: others }
 }
 
 /** Feeds the pieces with the bytes of the tar that begin at `offset`. */
