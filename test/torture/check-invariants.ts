@@ -44,6 +44,8 @@ interface Row {
   link: Buffer | null
   bundle: string
   state: number
+  /** The bytes lie in the tar of another bundle. */
+  elsewhere: boolean
 }
 
 /** Whether all outcomes of a run say the same, and none says what nobody may know. */
@@ -112,7 +114,7 @@ function sha256sum(bytes: Buffer, at: Sighted['at']): string {
 /**
  * I1, I2: each entry of the tree has a row, and only one, that says what it was; and bytes in the vault, by GNU tar, that are it. `more`: the
  * tree changed since, so that there are older versions too, and files that were removed. `unread`: some name could not be read at first, and
- * the links of an inode travel together: what has several names may have travelled before, without that one.
+ * the links of an inode travel together: what has several names may have travelled before, without that one, and travels again.
  */
 export async function checkTree(
   place: Sighted,
@@ -126,7 +128,7 @@ export async function checkTree(
   const prefix = Buffer.from(root)
   const { rows } = await sql.query<Omit<Row, 'path'> & { directory: Buffer; name: Buffer; key: string }>(
     `SELECT d.path AS directory, f.name, f.type, f.size, f.mtime_ns AS "mtimeNs", f.mode, encode(f.sha256, 'hex') AS sha256, f.link,
-       f.bundle, f.state, b.key
+       f.bundle, f.state, f.data_bundle IS NOT NULL AS elsewhere, b.key
      FROM file f JOIN directory d ON d.id = f.directory JOIN bundle b ON b.number = f.bundle
      WHERE b.state = 'stored' AND (d.path = $1 OR substring(d.path FROM 1 FOR $2) = $3) ORDER BY f.bundle`,
     [prefix, prefix.length + 1, Buffer.concat([prefix, Buffer.from('/')])],
@@ -160,7 +162,7 @@ export async function checkTree(
   fail(`the catalog, of ${root}`, faults)
 
   // A name that came later is in no tar: its row says in which bundle the bytes of its inode lie.
-  const inTars = new Map([...ledger].filter(([path]) => !unread || !linked.has(path)))
+  const inTars = new Map([...ledger].filter(([path]) => byPath.get(path)?.elsewhere !== true))
   const out = at.path('untarred')
   rmSync(out, { recursive: true, force: true })
   mkdirSync(out)

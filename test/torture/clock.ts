@@ -12,7 +12,7 @@ import { checkNames, checkRan, checkRestored, checkSummary, checkTree, checkVaul
 import { type Crew, checkSets, isOver, plan, startWorker, until, withCrew } from './crew.js'
 import { writeLedger } from './ledger.js'
 import { type OpenPlace, openPlace } from './place.js'
-import { BUNDLE_LIMITS, plantTree } from './plant.js'
+import { archive, archiveArgs, plant, restoreArgs, WITH_FIFO } from './planted.js'
 import { randomFrom } from './random.js'
 
 const PRELOAD = new URL('./clock-preload.js', import.meta.url).href
@@ -108,13 +108,11 @@ async function stepInCommands(context: CaseContext): Promise<void> {
     }
     const [archiving, restoring] = [random.shuffle(WHILE_ARCHIVING), random.shuffle(WHILE_RESTORING)]
     for (const [i, ms] of STEPS_MS.entries()) {
-      const root = at.path(`tree-${i}`)
-      plantTree(root, random)
-      const args = ['-r', '--json', ...BUNDLE_LIMITS, root]
+      const tree = plant(place, context, `tree-${i}`, { random })
+      const { root, ledger } = tree
       const step = archiving[i] as string
-      const ledger = writeLedger(root)
-      const ran = await at.run('archive-files', args, clock(step, ms))
-      checkRan(place, ran, [3])
+      const ran = await at.run('archive-files', archiveArgs(tree), clock(step, ms))
+      checkRan(place, ran, [WITH_FIFO])
       mustHaveStepped(step, ms)
       await checkSummary(place, ran, ledger)
       await checkTree(place, root, ledger)
@@ -122,8 +120,7 @@ async function stepInCommands(context: CaseContext): Promise<void> {
       // With the right clock again: what is unchanged is known, what changed is the newest.
       appendFileSync(`${root}/z/nothing`, 'something')
       const changed = writeLedger(root)
-      const again = await at.run('archive-files', args)
-      checkRan(place, again, [3])
+      const again = await archive(place, tree)
       if (again.summary['files_archived'] !== 1)
         throw new Error(`I2: ${again.summary['files_archived']} files were archived again instead of 1`)
 
@@ -131,7 +128,7 @@ async function stepInCommands(context: CaseContext): Promise<void> {
       mkdirSync(to)
       place.cloud?.clock.pass(9 * DAY_MS) // what was thawed is cold again
       const back = restoring[i] as string
-      checkRan(place, await at.run('find-and-retrieve', ['--path', root, '--yes', '--json', '--to', to], clock(back, ms)), [0])
+      checkRan(place, await at.run('find-and-retrieve', restoreArgs(tree, to), clock(back, ms)), [0])
       mustHaveStepped(back, ms)
       checkRestored(root, changed, to)
     }

@@ -3,8 +3,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Running } from '../firn.js'
 import type { CaseContext } from './case.js'
 import { checkNames, checkRan, checkTree, checkVault, fail } from './check-invariants.js'
-import { type Ledger, writeLedger } from './ledger.js'
+import { writeLedger } from './ledger.js'
 import { type OpenPlace, openPlace } from './place.js'
+import type { Planted } from './planted.js'
 
 export interface Crew {
   readonly place: OpenPlace
@@ -38,9 +39,7 @@ export function startWorker({ place, running }: Crew, env: NodeJS.ProcessEnv = {
   return worker
 }
 
-export interface Planned {
-  readonly root: string
-  readonly ledger: Ledger
+export interface Planned extends Planted {
   readonly setId: string
 }
 

@@ -57,6 +57,7 @@ const STREAMS = new Set([
   'selectHits',
   'neededBundles',
   'items',
+  'itemRows',
   'openItems',
   'problems',
   'storedBundles',

@@ -8,20 +8,11 @@ import { mkdirSync } from 'node:fs'
 import { DAY_MS, HOUR_MS } from '../cloud/clock.js'
 import type { CommandName } from '../firn.js'
 import type { Case, CaseContext } from './case.js'
-import {
-  checkNames,
-  checkRan,
-  checkRestored,
-  checkSearch,
-  checkSummary,
-  checkTree,
-  checkUntouched,
-  checkVault,
-  fail,
-} from './check-invariants.js'
+import { checkNames, checkRan, checkRestored, checkSearch, checkTree, checkVault, fail } from './check-invariants.js'
 import { type Ledger, withoutDirectoryTimes, writeLedger } from './ledger.js'
 import { type OpenPlace, openPlace, type VaultKind } from './place.js'
-import { BUNDLE_LIMITS, plantTree } from './plant.js'
+import { wordOf } from './plant.js'
+import { archiveArgs, checkAllComeBack, checkArchived, type Planted, plant, restoreArgs, WITH_FIFO } from './planted.js'
 import { randomFrom } from './random.js'
 import { runKilled, walkSteps } from './steps.js'
 
@@ -55,8 +46,8 @@ function both(names: string): string[] {
   return names.split(' ').flatMap((name) => [`${name}:before`, `${name}:after`])
 }
 
-interface Tree {
-  readonly root: string
+interface Described extends Planted {
+  /** Of its own, in its description. */
   readonly word: string
   ledger: Ledger
 }
@@ -67,21 +58,20 @@ interface Walk {
   readonly kind: VaultKind
   /** Which of the points are this walk's. */
   readonly share: (index: number) => boolean
-  readonly trees: Tree[]
+  readonly trees: Described[]
   /** One failure ends the walks of all lanes. */
   readonly over: { failed: boolean }
 }
 
-const archiveArgs = ({ root, word }: Tree) => ['-r', '-f', '--json', '-s', `${COMMON_WORD} ${word}`, ...BUNDLE_LIMITS, root]
-const restoreArgs = ({ root }: Tree, to: string) => ['--path', root, '--yes', '--json', '--to', to]
-/** The FIFO is named, so the run is not called done. */
-const WITH_FIFO = 3
+/** Its description has the word of all and its own. */
+const describedArgs = (tree: Described, ...more: readonly string[]): string[] =>
+  archiveArgs(tree, '-f', '-s', `${COMMON_WORD} ${tree.word}`, ...more)
 
-function newTree({ place, context, trees }: Walk): Tree {
-  const number = trees.length
-  const root = place.at.path(`tree-${number}`)
-  plantTree(root, randomFrom(context.seed, root.slice(-8)))
-  const tree = { root, word: `quark${number}x`, ledger: writeLedger(root, { xattrs: true }) }
+function plantNext({ place, context, trees }: Walk): Described {
+  const name = `tree-${trees.length}`
+  // Its last eight characters, as ever: old seeds replay.
+  const random = randomFrom(context.seed, `/${name}`.slice(-8))
+  const tree = { ...plant(place, context, name, { random, xattrs: true }), word: wordOf(trees.length) }
   trees.push(tree)
   return tree
 }
@@ -136,24 +126,21 @@ async function killAndFinish(
 
 async function walkArchiving(walk: Walk): Promise<void> {
   const { place, kind } = walk
-  const first = newTree(walk)
-  const { ran, points } = await walkSteps(place.at, 'archive-files', archiveArgs(first))
+  const first = plantNext(walk)
+  const { ran, points } = await walkSteps(place.at, 'archive-files', describedArgs(first))
   checkRan(place, ran, [WITH_FIFO])
   mustHave('archive-files', points, [...OF_ARCHIVING, ...OF_VAULTS[kind]])
   await walkPoints(walk, points, async (point, time) => {
-    const tree = newTree(walk)
-    const { ran, killed } = await killAndFinish(walk, 'archive-files', archiveArgs(tree), point, time, [WITH_FIFO])
-    await checkSummary(place, ran, tree.ledger)
-    await checkVault(place)
-    await checkTree(place, tree.root, tree.ledger)
-    checkUntouched(tree.root, tree.ledger)
+    const tree = plantNext(walk)
+    const { ran, killed } = await killAndFinish(walk, 'archive-files', describedArgs(tree), point, time, [WITH_FIFO])
+    await checkArchived(place, ran, tree)
     return killed
   })
 }
 
 async function walkRestoring(walk: Walk): Promise<void> {
   const { place } = walk
-  const [tree] = walk.trees as [Tree]
+  const [tree] = walk.trees as [Described]
   let targets = 0
   const target = () => {
     const to = place.at.path(`back-${targets++}`)
@@ -182,9 +169,9 @@ async function walkRemoving(walk: Walk): Promise<void> {
     ['remove:after', 20],
   ])
   await walkPoints(walk, points, async (point, time) => {
-    const tree = newTree(walk)
+    const tree = plantNext(walk)
     tree.ledger = withoutDirectoryTimes(tree.ledger)
-    const args = ['--delete-after-archive', '--yes', ...archiveArgs(tree)]
+    const args = describedArgs(tree, '--delete-after-archive', '--yes')
     const { killed } = await killAndFinish(walk, 'archive-files', args, point, time, [WITH_FIFO])
     const left = [...writeLedger(tree.root)].filter(([, { type }]) => type === 'file' || type === 'symlink')
     fail('--delete-after-archive', [
@@ -205,11 +192,7 @@ async function checkEverything({ place, trees, context }: Walk): Promise<void> {
   await checkSearch(place, '', whole, COMMON_WORD)
   const one = randomFrom(context.seed, 'search').pick(trees)
   await checkSearch(place, one.root, one.ledger, one.word)
-  const to = place.at.path('everything')
-  mkdirSync(to)
-  const ran = await place.at.run('find-and-retrieve', ['--all', '--yes', '--json', '--to', to])
-  checkRan(place, ran, [0])
-  for (const { root, ledger } of trees) checkRestored(root, ledger, to, { others: trees.map((tree) => tree.root) })
+  await checkAllComeBack(place, trees)
   const unknown = await checkVault(place)
   context.count('objects that a dead attempt left, each named by check', unknown.length)
   await checkNames(place, unknown, ['--read-data'])

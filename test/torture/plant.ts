@@ -6,9 +6,6 @@ import type { Random } from './random.js'
 /** A word that is in the description of no other tree: so that a search for it finds this one. */
 export const wordOf = (n: number): string => `quark${n}x`
 
-/** What a bundle of such a tree may hold: small enough that it needs several. */
-export const BUNDLE_LIMITS = ['--files-per-bundle', '8', '--bundle-size', '100KB']
-
 /** About thirty entries. */
 export function plantTree(root: string, random: Random): void {
   const at = (name: string | Buffer) => Buffer.concat([Buffer.from(`${root}/`), Buffer.from(name)])

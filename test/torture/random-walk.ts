@@ -8,7 +8,8 @@ import type { Case, CaseContext } from './case.js'
 import { checkNames, checkRan, checkRestored, checkTree, checkVault } from './check-invariants.js'
 import { type Ledger, withoutDirectoryTimes, writeLedger } from './ledger.js'
 import { type OpenPlace, openPlace } from './place.js'
-import { BUNDLE_LIMITS, plantTree } from './plant.js'
+import { plantTree } from './plant.js'
+import { archiveArgs } from './planted.js'
 import { type Random, randomFrom } from './random.js'
 import { runKilled, walkSteps } from './steps.js'
 
@@ -28,8 +29,6 @@ interface Walker {
 }
 
 type Move = (walker: Walker) => Promise<void>
-
-const archiveArgs = (root: string) => ['-r', '--json', ...BUNDLE_LIMITS, root]
 
 /** Half of the commands are killed once or twice before they may end. */
 async function run(
@@ -78,7 +77,7 @@ const change: Move = async ({ trees, random, targets }) => {
 
 const archive: Move = async (walker) => {
   const tree = walker.random.pick(walker.trees)
-  await run(walker, 'archive-files', archiveArgs(tree.root), [0, 3])
+  await run(walker, 'archive-files', archiveArgs(tree), [0, 3])
   tree.archived = withoutDirectoryTimes(writeLedger(tree.root))
   await checkVault(walker.place)
 }
@@ -107,7 +106,7 @@ const remove: Move = async (walker) => {
   const root = place.at.path(`felled-${walker.targets}`)
   plantTree(root, random)
   const ledger = writeLedger(root)
-  await run(walker, 'archive-files', ['--delete-after-archive', '--yes', ...archiveArgs(root)], [0, 3])
+  await run(walker, 'archive-files', archiveArgs({ root }, '--delete-after-archive', '--yes'), [0, 3])
   const files = new Map([...ledger].filter(([, { type }]) => type !== 'directory' && type !== 'other'))
   await checkTree(place, root, files, { more: true })
 }
@@ -139,7 +138,7 @@ export const RANDOM_WALK: readonly Case[] = [
       try {
         await plant(walker)
         const first = walker.trees[0] as Tree
-        walker.points.archive = [...(await walkSteps(place.at, 'archive-files', archiveArgs(first.root))).points.keys()]
+        walker.points.archive = [...(await walkSteps(place.at, 'archive-files', archiveArgs(first))).points.keys()]
         first.archived = withoutDirectoryTimes(writeLedger(first.root))
         const to = place.at.path('first')
         mkdirSync(to)
@@ -154,7 +153,7 @@ export const RANDOM_WALK: readonly Case[] = [
           context.count('steps of the random walk', 1)
         }
         for (const tree of walker.trees) {
-          checkRan(place, await place.at.run('archive-files', archiveArgs(tree.root)), [0, 3])
+          checkRan(place, await place.at.run('archive-files', archiveArgs(tree)), [0, 3])
           await checkTree(place, tree.root, withoutDirectoryTimes(writeLedger(tree.root)), { more: true })
         }
         await checkNames(place, await checkVault(place), ['--read-data'])

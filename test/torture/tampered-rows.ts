@@ -4,11 +4,11 @@
  */
 import { mkdirSync, symlinkSync } from 'node:fs'
 import type { Case, CaseContext } from './case.js'
-import { checkRan, fail } from './check-invariants.js'
+import { fail } from './check-invariants.js'
 import { plantSurroundings } from './hostile-tars/surroundings.js'
 import { differences, withoutDirectoryTimes, writeLedger } from './ledger.js'
 import { type OpenPlace, openPlace } from './place.js'
-import { BUNDLE_LIMITS, plantTree } from './plant.js'
+import { archive, plant } from './planted.js'
 import { randomFrom } from './random.js'
 
 export const TAMPERED_ROWS: readonly Case[] = [{ name: 'hostile/rows', run: tamperedRows }]
@@ -53,10 +53,9 @@ const CONTROL = /[\0-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f]|\u001b(?!\[\d*[A-Z
 async function tamperedRows(context: CaseContext): Promise<void> {
   const place = await openPlace('local')
   try {
-    const root = place.at.path('planted')
-    plantTree(root, randomFrom(context.seed, 'tampered'))
-    const ledger = writeLedger(root)
-    checkRan(place, await place.at.run('archive-files', ['-r', '-f', '--json', ...BUNDLE_LIMITS, root]), [3])
+    const tree = plant(place, context, 'planted', { random: randomFrom(context.seed, 'tampered') })
+    const { root, ledger } = tree
+    await archive(place, tree, '-f')
     const vaultBefore = writeLedger(place.at.path('home/vault'))
     await keepTables(place)
     const faults: string[] = []

@@ -8,16 +8,14 @@ import pg from 'pg'
 import { openEmbeddedPostgres } from '#libs/runtime/postgres/embedded-postgres.js'
 import { type Home, openHome, until } from '../../firn.js'
 import type { Case, CaseContext } from '../case.js'
-import { checkRan, checkSummary, checkTree, checkUntouched, checkVault, type Place } from '../check-invariants.js'
-import { type Ledger, writeLedger } from '../ledger.js'
-import { BUNDLE_LIMITS, plantTree } from '../plant.js'
+import { checkRan, type Place } from '../check-invariants.js'
+import { archiveArgs, checkArchived, type Planted, plant, WITH_FIFO } from '../planted.js'
 import { randomFrom } from '../random.js'
 import { localSight } from '../sight.js'
 import { type Disk, mountDisk, PAGE, type Room, withPrivateMounts } from './mounts.js'
 import { checkStopped, endsInTime } from './stopped.js'
 
 const PASSES = 10
-const WITH_FIFO = 3
 /** A segment of Postgres's WAL. */
 const SEGMENT = 16 * 1024 * 1024
 
@@ -26,6 +24,8 @@ export interface SmallHome {
   readonly disk: Disk
   readonly vault: string
   readonly seen: Set<string>
+  /** None: its vault is a directory, its database its own. */
+  readonly secrets: readonly string[]
 }
 
 export function openSmallHome(): SmallHome {
@@ -33,7 +33,7 @@ export function openSmallHome(): SmallHome {
   const vault = at.path('vault')
   at.env['FIRN_VAULT_URL'] = `local:${vault}`
   mkdirSync(at.home)
-  return { at, disk: mountDisk(at.home), vault, seen: new Set() }
+  return { at, disk: mountDisk(at.home), vault, seen: new Set(), secrets: [] }
 }
 
 export async function closeSmallHome({ at, disk }: SmallHome): Promise<void> {
@@ -56,46 +56,29 @@ export async function closeSmallHome({ at, disk }: SmallHome): Promise<void> {
 
 /** With the database up, as any command would have it. */
 export async function withCatalog<T>(home: SmallHome, look: (place: Place) => Promise<T>): Promise<T> {
-  const { at, vault, seen } = home
+  const { at, vault, seen, secrets } = home
   await using postgres = await openEmbeddedPostgres({ home: at.home, log: () => {} })
   const sql = new pg.Pool({ connectionString: postgres.url, max: 1 })
   sql.on('error', () => {})
   try {
-    return await look({ at, sql, sight: localSight(vault), vaultId: `local:${vault}`, seen, secrets: [] })
+    return await look({ at, sql, sight: localSight(vault), vaultId: `local:${vault}`, seen, secrets })
   } finally {
     await sql.end()
   }
 }
 
-interface Tree {
-  readonly root: string
-  readonly ledger: Ledger
-}
-
-function newTree({ at }: SmallHome, context: CaseContext, name: string): Tree {
-  const root = at.path(name)
-  plantTree(root, randomFrom(context.seed, name))
-  return { root, ledger: writeLedger(root) }
-}
-
-const archive = ({ at }: SmallHome, { root }: Tree) =>
-  endsInTime(at.start('archive-files', ['-r', '--json', ...BUNDLE_LIMITS, root]))
+const archiveInTime = ({ at }: SmallHome, tree: Planted) => endsInTime(at.start('archive-files', archiveArgs(tree)))
 
 /** True where the lack of room was noticed. */
-async function stopAndFinish(context: CaseContext, home: SmallHome, tree: Tree, room: Partial<Room>): Promise<boolean> {
+async function stopAndFinish(context: CaseContext, home: SmallHome, tree: Planted, room: Partial<Room>): Promise<boolean> {
   home.disk.limit(room)
-  const ran = await archive(home, tree)
+  const ran = await archiveInTime(home, tree)
   home.disk.limit({})
   if (ran.code === WITH_FIFO) return false
-  checkStopped({ secrets: [] }, ran, { codes: [1, 75], reason: /no space/i })
-  const again = await archive(home, tree)
-  checkRan({ secrets: [] }, again, [WITH_FIFO])
-  await withCatalog(home, async (place) => {
-    await checkSummary(place, again, tree.ledger)
-    await checkVault(place)
-    await checkTree(place, tree.root, tree.ledger)
-  })
-  checkUntouched(tree.root, tree.ledger)
+  checkStopped(home, ran, { codes: [1, 75], reason: /no space/i })
+  const again = await archiveInTime(home, tree)
+  checkRan(home, again, [WITH_FIFO])
+  await withCatalog(home, (place) => checkArchived(place, again, tree))
   context.count('full disks', 1)
   return true
 }
@@ -121,13 +104,13 @@ async function homeFull(context: CaseContext): Promise<void> {
   try {
     // From nothing on: programs, data directory, first start.
     const empty = home.disk.used()
-    const first = newTree(home, context, 'tree-first')
+    const first = plant(home, context, 'tree-first')
     const room = { bytes: empty.bytes + PAGE * random.below((60 * 1024 * 1024) / PAGE) }
     if (!(await stopAndFinish(context, home, first, room))) throw new Error(`a home of ${room.bytes} bytes was enough`)
     let made = 0
     for (let pass = 1; pass < PASSES; ) {
       if (made > 5 * PASSES) throw new Error('the lack of room was hardly ever noticed')
-      const tree = newTree(home, context, `tree-${made++}`)
+      const tree = plant(home, context, `tree-${made++}`)
       const used = home.disk.used()
       const kind = random.pick(['tables', 'WAL', 'WAL', 'inodes'] as const)
       const room = {

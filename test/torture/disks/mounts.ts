@@ -50,7 +50,8 @@ export function mountDisk(path: string): Disk {
     },
     limit(room) {
       const { bytes, inodes } = { ...PLENTY, ...room }
-      const { status, stderr } = remount(`size=${bytes},nr_inodes=${inodes}`)
+      // Not 0, which a tmpfs takes for no limit, and keeps.
+      const { status, stderr } = remount(`size=${Math.max(bytes, PAGE)},nr_inodes=${inodes}`)
       if (status !== 0) throw new Error(`${path} cannot have ${bytes} bytes and ${inodes} inodes: ${stderr}`)
     },
     readOnly: (yes) => remount(yes ? 'ro' : 'rw').status === 0,

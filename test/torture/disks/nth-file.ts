@@ -7,25 +7,14 @@ import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { CommandName, Ran } from '../../firn.js'
 import type { Case, CaseContext } from '../case.js'
-import {
-  checkRan,
-  checkRestored,
-  checkSummary,
-  checkTree,
-  checkUntouched,
-  checkVault,
-  fail,
-  removeTree,
-} from '../check-invariants.js'
-import { type Ledger, writeLedger } from '../ledger.js'
+import { checkRan, checkRestored, checkUntouched, checkVault, fail, removeTree } from '../check-invariants.js'
 import { type OpenPlace, openPlace } from '../place.js'
-import { BUNDLE_LIMITS, plantTree } from '../plant.js'
+import { archive, archiveArgs, checkArchived, checkComesBack, type Planted, plant, restoreArgs, WITH_FIFO } from '../planted.js'
 import { type Random, randomFrom } from '../random.js'
 import type { FileFault, FileFaultMode } from './file-faults.js'
 import { checkAccounted, checkSentence, endsInTime } from './stopped.js'
 
 const PRELOAD = new URL('./file-faults.js', import.meta.url).href
-const WITH_FIFO = 3
 const MODES: readonly FileFaultMode[] = ['fails', 'answer lost', 'stays broken']
 
 type Area = 'sources' | 'vault' | 'home' | 'target' | 'vault read'
@@ -40,20 +29,7 @@ interface Scene {
   made: number
 }
 
-interface Tree {
-  readonly root: string
-  readonly ledger: Ledger
-}
-
-function newTree(scene: Scene): Tree {
-  const name = `tree-${scene.made++}`
-  const root = scene.place.at.path(name)
-  plantTree(root, randomFrom(scene.context.seed, name))
-  return { root, ledger: writeLedger(root, { xattrs: true }) }
-}
-
-const archiveArgs = ({ root }: Tree) => ['-r', '-f', '--json', ...BUNDLE_LIMITS, root]
-const restoreArgs = ({ root }: Tree, to: string) => ['--path', root, '--yes', '--json', '--to', to]
+const plantNext = (scene: Scene): Planted => plant(scene.place, scene.context, `tree-${scene.made++}`, { xattrs: true })
 
 /** Runs a command with a fault; says what was struck, or each operation of its area where nothing was to be. */
 async function runFaulted(
@@ -78,28 +54,20 @@ function archiving(scene: Scene, area: Area): Try {
   const { place } = scene
   const vault = join(place.at.home, 'vault')
   return async (how) => {
-    const tree = newTree(scene)
+    const tree = plantNext(scene)
     const below = area === 'sources' ? [tree.root] : area === 'vault' ? [vault] : [join(place.at.home, 'postgres')]
-    const { ran, struck } = await runFaulted(scene, 'archive-files', archiveArgs(tree), { ...how, below })
+    const { ran, struck } = await runFaulted(scene, 'archive-files', archiveArgs(tree, '-f'), { ...how, below })
     checkRan(place, ran, struck.length > 0 && how.at > 0 ? [WITH_FIFO, 1, 2, 75] : [WITH_FIFO])
     checkSentence(ran)
     await checkVault(place, { underway: true })
     checkUntouched(tree.root, tree.ledger)
     if (ran.summary['set_id'] !== undefined) await checkAccounted(place, tree.root, tree.ledger, ran)
-    const again = await place.at.run(
-      'archive-files',
-      archiveArgs(tree).filter((flag) => flag !== '-f'),
-    )
-    checkRan(place, again, [WITH_FIFO])
-    await checkSummary(place, again, tree.ledger)
-    await checkVault(place)
-    await checkTree(place, tree.root, tree.ledger, { unread: area === 'sources' })
-    checkUntouched(tree.root, tree.ledger)
+    await checkArchived(place, await archive(place, tree), tree, { unread: area === 'sources' })
     return struck
   }
 }
 
-function restoring(scene: Scene, area: Area, tree: Tree): Try {
+function restoring(scene: Scene, area: Area, tree: Planted): Try {
   const { place } = scene
   return async (how) => {
     const to = place.at.path(`back-${scene.made++}`)
@@ -110,9 +78,7 @@ function restoring(scene: Scene, area: Area, tree: Tree): Try {
     checkSentence(ran)
     // Done is done: nothing was passed over in silence.
     if (ran.code === 0) checkRestored(tree.root, tree.ledger, to, { xattrs: true })
-    const again = await place.at.run('find-and-retrieve', restoreArgs(tree, to))
-    checkRan(place, again, [0])
-    checkRestored(tree.root, tree.ledger, to, { xattrs: true })
+    await checkComesBack(place, tree, to, { xattrs: true })
     removeTree(to)
     return struck
   }
@@ -161,8 +127,8 @@ async function nthFile(context: CaseContext): Promise<void> {
   const outcomes = await Promise.allSettled(
     lanes.map((areas) =>
       inScene(context, over, async (scene) => {
-        const tree = newTree(scene)
-        checkRan(scene.place, await scene.place.at.run('archive-files', archiveArgs(tree)), [WITH_FIFO])
+        const tree = plantNext(scene)
+        await archive(scene.place, tree, '-f')
         for (const area of areas) {
           const isRestore = area === 'target' || area === 'vault read'
           const one = isRestore ? restoring(scene, area, tree) : archiving(scene, area)

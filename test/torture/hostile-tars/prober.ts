@@ -201,7 +201,9 @@ async function restoreWith(
   const rows = entries.map(rowOf)
   const catalog = {
     leaseItem: async () => true,
-    itemRows: async () => rows,
+    itemRows: async function* () {
+      yield rows
+    },
     markItem: async (_id: string, _state: string, detail?: { reason?: string }) => said(detail?.reason ?? '', outcome),
     vaultUrl: async () => vault.id,
   }

@@ -18,9 +18,10 @@ import {
 import { join } from 'node:path'
 import { makeFiles } from '../../tree.js'
 import type { Case, CaseContext } from '../case.js'
-import { checkRan, checkRestored, checkVault, fail } from '../check-invariants.js'
-import { differences, type Ledger, writeLedger } from '../ledger.js'
+import { checkRan, checkVault, fail } from '../check-invariants.js'
+import { differences, writeLedger } from '../ledger.js'
 import { type OpenPlace, openPlace } from '../place.js'
+import { checkComesBack, type Planted, restoreArgs } from '../planted.js'
 import { randomFrom } from '../random.js'
 
 /** What bad disks and strangers do to objects. */
@@ -163,14 +164,10 @@ async function checkNamed(place: OpenPlace, harms: readonly Harm[], readData: bo
 }
 
 /** What came back is right; what did not is of a bundle that was harmed, and is named; all the rest is there. */
-async function checkPartlyRestored(
-  place: OpenPlace,
-  { root, ledger }: { root: string; ledger: Ledger },
-  harms: readonly Harm[],
-  to: string,
-): Promise<void> {
+async function checkPartlyRestored(place: OpenPlace, tree: Planted, harms: readonly Harm[], to: string): Promise<void> {
+  const { root, ledger } = tree
   mkdirSync(to)
-  const ran = await place.at.run('find-and-retrieve', ['--path', root, '--yes', '--json', '--to', to])
+  const ran = await place.at.run('find-and-retrieve', restoreArgs(tree, to))
   checkRan(place, ran, [1])
   const found = writeLedger(to + root)
   const harmed = harms.filter(({ harmless }) => !harmless)
@@ -207,7 +204,7 @@ async function harmAndMend(context: CaseContext, kind: 'local' | 's3'): Promise<
     const root = at.path('grove')
     mkdirSync(root)
     makeFiles(root, 60, { bytes: 4_000, perDirectory: 7 })
-    const tree = { root, ledger: writeLedger(root) }
+    const tree: Planted = { root, ledger: writeLedger(root) }
     checkRan(place, await at.run('archive-files', ['-r', '--json', '--files-per-bundle', '5', root]), [0])
     await checkVault(place)
 
@@ -222,10 +219,7 @@ async function harmAndMend(context: CaseContext, kind: 'local' | 's3'): Promise<
 
     for (const { bundle, harmless } of harms) await hands.mend(harmless ? manifestOf(bundle) : bundle.key)
     await checkNamed(place, [], true)
-    const to = at.path('mended')
-    mkdirSync(to)
-    checkRan(place, await at.run('find-and-retrieve', ['--path', root, '--yes', '--json', '--to', to]), [0])
-    checkRestored(root, tree.ledger, to)
+    await checkComesBack(place, tree, at.path('mended'))
   } finally {
     await place.close()
   }

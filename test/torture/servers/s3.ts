@@ -24,7 +24,8 @@ import {
 } from '../check-invariants.js'
 import { differences, type Ledger, withoutDirectoryTimes, writeLedger } from '../ledger.js'
 import { type OpenPlace, openPlace } from '../place.js'
-import { BUNDLE_LIMITS, plantTree } from '../plant.js'
+import { plantTree } from '../plant.js'
+import { archiveArgs, type Planted, restoreArgs, WITH_FIFO } from '../planted.js'
 import { type Random, randomFrom } from '../random.js'
 
 type Trouble = (cloud: Cloud, seed: number) => unknown
@@ -75,35 +76,28 @@ const OF_RESTORING: readonly Named[] = [
 
 const STARTS = 5
 
-interface Tree {
-  readonly root: string
-  readonly ledger: Ledger
-}
-
-const archiveArgs = ({ root }: Tree) => ['-r', '-f', '--json', ...BUNDLE_LIMITS, root]
-const restoreArgs = ({ root }: Tree, to: string) => ['--path', root, '--yes', '--json', '--to', to]
-
 /** One of everything, and a file that needs an upload in parts. */
-function plant({ at }: OpenPlace, name: string, random: Random): Tree {
+function plantLarge({ at }: OpenPlace, name: string, random: Random): Planted {
   const root = at.path(name)
   plantTree(root, random)
   writeFileSync(`${root}/large`, random.bytes(1_000).toString('hex').repeat(4_500))
   return { root, ledger: writeLedger(root, { xattrs: true }) }
 }
 
-/** The same command, as long as it says that something failed or that it should be tried again; the FIFO is named, so the end is 3. */
-async function archiveUntilDone(place: OpenPlace, { count }: CaseContext, args: readonly string[]): Promise<Ran> {
+/** The same command, as long as it says that something failed or that it should be tried again. */
+async function archiveUntilDone(place: OpenPlace, { count }: CaseContext, tree: Planted): Promise<Ran> {
   for (let starts = 1; ; starts++) {
-    const ran = await place.at.run('archive-files', args)
-    checkRan(place, ran, starts < STARTS ? [3, 1, 75] : [3])
-    if (ran.code === 3) return ran
+    const ran = await place.at.run('archive-files', archiveArgs(tree, '-f'))
+    checkRan(place, ran, starts < STARTS ? [WITH_FIFO, 1, 75] : [WITH_FIFO])
+    if (ran.code === WITH_FIFO) return ran
     count('commands that had to be started again', 1)
     await checkVault(place, { underway: true })
   }
 }
 
-async function archive(place: OpenPlace, context: CaseContext, tree: Tree, end: () => unknown): Promise<void> {
-  const ran = await archiveUntilDone(place, context, archiveArgs(tree))
+/** `end`: ends the trouble that the command goes through. What broken uploads left the vault may still have: see `checkAfterwards`. */
+async function archiveThrough(place: OpenPlace, context: CaseContext, tree: Planted, end: () => unknown): Promise<void> {
+  const ran = await archiveUntilDone(place, context, tree)
   await end()
   await checkSummary(place, ran, tree.ledger)
   await checkTree(place, tree.root, tree.ledger)
@@ -119,7 +113,7 @@ async function checkAfterwards(place: OpenPlace, context: CaseContext): Promise<
 }
 
 /** Under trouble a file may be missing in the target; none may be wrong. */
-function checkNothingWrong({ root, ledger }: Tree, to: string): void {
+function checkNothingWrong({ root, ledger }: Planted, to: string): void {
   let there: Ledger
   try {
     there = writeLedger(to + root)
@@ -130,7 +124,14 @@ function checkNothingWrong({ root, ledger }: Tree, to: string): void {
   fail(`I3: what was restored of ${root} under trouble`, differences(there, ledger, but))
 }
 
-async function restore(place: OpenPlace, context: CaseContext, tree: Tree, name: string, end: () => unknown): Promise<void> {
+/** `end`: ends the trouble that the command goes through. */
+async function restoreThrough(
+  place: OpenPlace,
+  context: CaseContext,
+  tree: Planted,
+  name: string,
+  end: () => unknown,
+): Promise<void> {
   const to = place.at.path(name)
   mkdirSync(to)
   place.cloud?.clock.pass(9 * DAY_MS) // what was thawed is cold again
@@ -174,61 +175,63 @@ const misbehaving: Case = {
         cloud.requests.reset()
         cloud.faults.clear()
       }
-      let last: Tree | undefined
+      let last: Planted | undefined
       for (const [i, { name, begin }] of OF_ARCHIVING.entries()) {
-        last = plant(place, `wood-${i}`, randomFrom(context.seed, `s3 ${i}`))
+        last = plantLarge(place, `wood-${i}`, randomFrom(context.seed, `s3 ${i}`))
         begin(cloud, context.seed)
-        await during(`archiving, ${name}`, () => archive(place, context, last as Tree, clear))
+        await during(`archiving, ${name}`, () => archiveThrough(place, context, last as Planted, clear))
       }
       await checkAfterwards(place, context)
       for (const [i, { name, begin }] of OF_RESTORING.entries()) {
         begin(cloud, context.seed)
-        await during(`restoring, ${name}`, () => restore(place, context, last as Tree, `back-${i}`, clear))
+        await during(`restoring, ${name}`, () => restoreThrough(place, context, last as Planted, `back-${i}`, clear))
       }
     }),
 }
+
+/** Begins some trouble; what it returns ends it. */
+type Strike = (cloud: Cloud, context: CaseContext) => () => unknown
+
+/** A tree is archived through one strike, and restored through another. */
+const struck = (what: string, archiving: Strike, restoring: Strike): Case => ({
+  name: `servers/s3-${what}`,
+  waits: true,
+  run: (context) =>
+    withCloud(async (place, cloud) => {
+      const tree = plantLarge(place, 'wood', randomFrom(context.seed, what))
+      await archiveThrough(place, context, tree, archiving(cloud, context))
+      cloud.faults.clear()
+      await checkAfterwards(place, context)
+      await restoreThrough(place, context, tree, 'back', restoring(cloud, context))
+    }),
+})
 
 /** Longer than a request is tried at other times. */
 const BLACKOUT_MS = 30_000
 
-/** In the middle of archiving, of restoring. */
-const blackout: Case = {
-  name: 'servers/s3-blackout',
-  waits: true,
-  run: (context) =>
-    withCloud(async (place, cloud) => {
-      const tree = plant(place, 'wood', randomFrom(context.seed, 'blackout'))
-      const strike = async (operation: string, after: number) => {
-        while (cloud.requests.count(operation) < after) await sleep(10)
-        cloud.link.broken = true
-        await sleep(BLACKOUT_MS)
-        cloud.link.broken = false
-        context.count('blackouts of the vault', 1)
-      }
-      const striking = strike('UploadPart', 1)
-      await archive(place, context, tree, () => striking)
-      await checkAfterwards(place, context)
-      const reading = strike('GetObject', cloud.requests.count('GetObject') + 2)
-      await restore(place, context, tree, 'back', () => reading)
-    }),
-}
+/** Begins in the middle: with the n-th of these requests. */
+const blackout =
+  (operation: string, nth: number): Strike =>
+  (cloud, { count }) => {
+    const before = cloud.requests.count(operation)
+    const strike = async () => {
+      while (cloud.requests.count(operation) < before + nth) await sleep(10)
+      cloud.link.broken = true
+      await sleep(BLACKOUT_MS)
+      cloud.link.broken = false
+      count('blackouts of the vault', 1)
+    }
+    const over = strike()
+    return () => over
+  }
 
 /** Requests that are taken in and never answered: each is given up after a minute of silence. */
-const stalls: Case = {
-  name: 'servers/s3-stalls',
-  waits: true,
-  run: (context) =>
-    withCloud(async (place, cloud) => {
-      const tree = plant(place, 'wood', randomFrom(context.seed, 'stalls'))
-      for (const operation of ['PutObject', 'UploadPart', 'HeadObject'])
-        cloud.faults.add({ kind: 'stall', operation, after: 1, times: 1 })
-      await archive(place, context, tree, () => context.count('requests never answered', 3 - cloud.faults.pending))
-      cloud.faults.clear()
-      await checkAfterwards(place, context)
-      cloud.faults.add({ kind: 'stall', operation: 'GetObject', times: 2 })
-      await restore(place, context, tree, 'back', () => context.count('requests never answered', 2 - cloud.faults.pending))
-    }),
-}
+const stalls =
+  (operations: readonly string[], how: { readonly times: number; readonly after?: number }): Strike =>
+  (cloud, { count }) => {
+    for (const operation of operations) cloud.faults.add({ kind: 'stall', operation, ...how })
+    return () => count('requests never answered', operations.length * how.times - cloud.faults.pending)
+  }
 
 /** Credentials with a token, as the role of a machine has them, from a place that hands out new ones. */
 async function credentialsServer(cloud: Cloud): Promise<{ url: string; stop(): void; asked(): number }> {
@@ -270,14 +273,14 @@ const expiring: Case = {
             context.count('credentials expired', 1)
           }
         }
-        const tree = plant(place, 'wood', randomFrom(context.seed, 'credentials'))
+        const tree = plantLarge(place, 'wood', randomFrom(context.seed, 'credentials'))
         let over = false
         const expiry = expire(() => over)
-        await archive(place, context, tree, async () => {
+        await archiveThrough(place, context, tree, async () => {
           over = true
           await expiry
         })
-        await restore(place, context, tree, 'back', () => {})
+        await restoreThrough(place, context, tree, 'back', () => {})
         if (role.asked() < 3) throw new Error(`the credentials were asked for ${role.asked()} times only`)
 
         // Fixed ones with a token, which nobody renews: a refusal that says so; with new ones the same command finishes.
@@ -291,9 +294,9 @@ const expiring: Case = {
           })
         }
         dying()
-        const other = plant(place, 'other-wood', randomFrom(context.seed, 'dying'))
+        const other = plantLarge(place, 'other-wood', randomFrom(context.seed, 'dying'))
         const before = cloud.requests.count('PutObject')
-        const running = place.at.start('archive-files', archiveArgs(other))
+        const running = place.at.start('archive-files', archiveArgs(other, '-f'))
         while (cloud.requests.count('PutObject') < before + 4 && running.exitCode === null) await sleep(5)
         cloud.clock.pass(2 * HOUR_MS)
         const ran = await running.ended
@@ -302,7 +305,7 @@ const expiring: Case = {
         await checkVault(place, { underway: true })
         context.count('credentials expired', 1)
         dying()
-        await archive(place, context, other, () => {})
+        await archiveThrough(place, context, other, () => {})
         await checkAfterwards(place, context)
         delete env['AWS_SESSION_TOKEN']
         Object.assign(env, fixed)
@@ -312,4 +315,13 @@ const expiring: Case = {
     }),
 }
 
-export const S3: readonly Case[] = [misbehaving, blackout, stalls, expiring]
+export const S3: readonly Case[] = [
+  misbehaving,
+  struck('blackout', blackout('UploadPart', 1), blackout('GetObject', 2)),
+  struck(
+    'stalls',
+    stalls(['PutObject', 'UploadPart', 'HeadObject'], { times: 1, after: 1 }),
+    stalls(['GetObject'], { times: 2 }),
+  ),
+  expiring,
+]
