@@ -1,19 +1,21 @@
 /**
  * `npm run bench -- [--trees S,L] [--jobs archive,again,crawl,restore,start] [--rounds 5] [--only tar,firn] [--dir DIR]` (or
- * `--search <files>`, `--remote`, `--one-file`): Firn against what a person would type instead. Whole processes, page cache warm, the
- * contenders taking turns in one run; the table shows medians, and ratios to the first contender of each job.
+ * `--growth <file.svg>`, `--search <files>`, `--remote`, `--one-file`): Firn against what a person would type instead. Whole
+ * processes, page cache warm, the contenders taking turns in one run; the table shows medians, and ratios to the first contender of
+ * each job.
  */
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { benchGrowth } from './growth.js'
 import { type Contender, JOBS, type Job, type Place } from './jobs.js'
 import { type Measured, measure, median } from './measure.js'
 import { benchOneFile } from './one-file.js'
 import { benchRemote } from './remote.js'
 import { benchSearch } from './search.js'
-import { treeIn, treeNamed } from './trees.js'
+import { type Tree, treeIn, treeNamed } from './trees.js'
 
 const { values } = parseArgs({
   options: {
@@ -22,6 +24,7 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '5' },
     dir: { type: 'string', default: join(tmpdir(), 'firn-bench') },
     only: { type: 'string', default: '' },
+    growth: { type: 'string' },
     search: { type: 'string' },
     remote: { type: 'boolean', default: false },
     'one-file': { type: 'boolean', default: false },
@@ -51,18 +54,29 @@ const isThere = ({ tool }: Contender) => tool === undefined || spawnSync(tool, [
 const isWanted = ({ name }: Contender) => values.only.split(',').some((part) => name.includes(part))
 
 mkdirSync(root, { recursive: true })
+const placeOf = (tree: Tree): Place => ({ tree, directory: treeIn(root, tree), out: join(root, 'out'), home: join(root, 'home') })
+if (values.growth !== undefined) {
+  await benchGrowth(values.growth, { placeOf, contenders: (place) => jobNamed('archive').contenders(place), takeTurns })
+  rmSync(join(root, 'out'), { recursive: true, force: true })
+  process.exit()
+}
 for (const tree of values.trees.split(',').map(treeNamed)) {
-  const place: Place = { tree, directory: treeIn(root, tree), out: join(root, 'out'), home: join(root, 'home') }
+  const place = placeOf(tree)
   await measure(`tar cf - ${place.directory} | cat >/dev/null`) // warms the page cache
   for (const job of values.jobs.split(',').map(jobNamed)) await compare(job, place)
   rmSync(place.out, { recursive: true, force: true })
 }
 
 async function compare(job: Job, place: Place): Promise<void> {
+  if (job.before) await measure(job.before(place), settings(place.home, place.out))
+  print(`${place.tree.name}: ${place.tree.what}, ${job.what}`, place.tree.files, await takeTurns(place, job.contenders(place)))
+}
+
+/** Those that are wanted and there, one after the other in each round. */
+async function takeTurns(place: Place, all: readonly Contender[]): Promise<Map<string, Measured[]>> {
   const env = settings(place.home, place.out)
-  if (job.before) await measure(job.before(place), env)
   const results = new Map<string, Measured[]>()
-  const contenders = job.contenders(place).filter((one) => isWanted(one) && isThere(one))
+  const contenders = all.filter((one) => isWanted(one) && isThere(one))
   for (let round = 0; round < rounds; round++) {
     for (const { name, command, before } of contenders) {
       if (before) await measure(before, env)
@@ -71,7 +85,7 @@ async function compare(job: Job, place: Place): Promise<void> {
     }
   }
   process.stderr.write('\n')
-  print(`${place.tree.name}: ${place.tree.what}, ${job.what}`, place.tree.files, results)
+  return results
 }
 
 function jobNamed(name: string): Job {

@@ -57,20 +57,20 @@ async function benchLine(tree: string, rounds: number): Promise<void> {
   )
 }
 
-/** 240 bundles of 1.25 MB by workers that take one at a time. */
+/** 240 bundles of 1.25 MB by workers that take one at a time. One, two and four of them take turns: the machine's speed changes meanwhile. */
 async function benchWorkers(tree: string, rounds: number): Promise<void> {
-  console.log(`\n| workers | seconds | x one worker, of as many |\n|---|---|---|`)
-  let one: number | undefined
-  for (const count of [1, 2, 4]) {
-    const times: number[] = []
-    for (let round = 0; round < rounds; round++)
-      times.push(
-        await distributed(count, { FIRN_WORKERS: '1' }, ['--files-per-bundle', '50', tree]).then(({ seconds }) => seconds),
-      )
-    const seconds = median(times)
-    one ??= seconds
-    console.log(`| ${count} | ${seconds.toFixed(1)} | ${(one / seconds / count).toFixed(2)} |`)
+  const counts = [1, 2, 4]
+  const times = new Map<number, number[]>(counts.map((count) => [count, []]))
+  for (let round = 0; round < rounds; round++) {
+    for (const count of counts) {
+      const { seconds } = await distributed(count, { FIRN_WORKERS: '1' }, ['--files-per-bundle', '50', tree])
+      times.get(count)?.push(seconds)
+    }
   }
+  console.log(`\n| workers | seconds | x one worker, of as many |\n|---|---|---|`)
+  const one = median(times.get(1) ?? [])
+  for (const [count, all] of times)
+    console.log(`| ${count} | ${median(all).toFixed(1)} | ${(one / median(all) / count).toFixed(2)} |`)
 }
 
 async function benchMemory(tree: string): Promise<void> {

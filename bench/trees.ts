@@ -27,6 +27,14 @@ export function treeNamed(name: string): Tree {
   return tree
 }
 
+/** So many small files, for figures that grow with their number. */
+export const treeOf = (files: number): Tree => ({
+  name: `F${files}`,
+  what: `${files.toLocaleString('en')} files of 1 KB mean`,
+  files,
+  make: small(files, Math.ceil(files / 26), 1_000),
+})
+
 /** The directory of a tree below `root`, made now if it is not there yet. */
 export function treeIn(root: string, tree: Tree): string {
   const directory = join(root, tree.name)
