@@ -15,7 +15,9 @@ export async function directoriesOf(fileRows: FileRows, host: string, paths: rea
     const versions = await fileRows.read(
       `SELECT ${FILE_COLUMNS} FROM unnest($2::text[], $3::text[]) AS r (parent, name)
        CROSS JOIN LATERAL ${directoryByPath('(SELECT number FROM host WHERE name = $1)', toBytes('r.parent'))}
-       JOIN file f ON f.directory = d.id AND f.name = ${toBytes('r.name')} AND f.type = ${TYPES.indexOf('directory')}`,
+       CROSS JOIN LATERAL (
+         SELECT * FROM file WHERE directory = d.id AND name = ${toBytes('r.name')} AND type = ${TYPES.indexOf('directory')} OFFSET 0
+       ) f`,
       [cleanText(host), asked.map(parentOf), asked.map(nameOf)],
     )
     const then = versions.filter((row) => asOf === undefined || row.archivedAt <= asOf)

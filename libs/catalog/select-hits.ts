@@ -58,16 +58,17 @@ async function newestAtTheirHit(
   return found
 }
 
+/** The inner statements keep it a look-up by index for each: a planner without statistics yet would rather read all files there are. */
+const VERSIONS = `
+  SELECT ${FILE_COLUMNS}
+  FROM (
+    SELECT DISTINCT h.directory, h.name FROM unnest($1::bigint[], $2::int[]) AS u (bundle, seq)
+    CROSS JOIN LATERAL (SELECT directory, name FROM file WHERE bundle = u.bundle AND seq = u.seq LIMIT 1) h
+  ) k
+  CROSS JOIN LATERAL (SELECT * FROM file WHERE directory = k.directory AND name = k.name OFFSET 0) f`
+
 const versionsOf = (fileRows: FileRows, hits: readonly { bundleNumber: bigint; seq: number }[]): Promise<FileRow[]> =>
-  fileRows.read(
-    `SELECT ${FILE_COLUMNS}
-     FROM (
-       SELECT DISTINCT h.directory, h.name FROM unnest($1::bigint[], $2::int[]) AS u (bundle, seq)
-       JOIN file h ON h.bundle = u.bundle AND h.seq = u.seq
-     ) k
-     JOIN file f ON f.directory = k.directory AND f.name = k.name`,
-    [hits.map((hit) => hit.bundleNumber), hits.map((hit) => hit.seq)],
-  )
+  fileRows.read(VERSIONS, [hits.map((hit) => hit.bundleNumber), hits.map((hit) => hit.seq)])
 
 async function indexedBundles(database: Runs, numbers: ReadonlySet<bigint>): Promise<Set<bigint>> {
   if (numbers.size === 0) return new Set()

@@ -24,6 +24,8 @@ export function serverSettings(socketDirectory: string, durable: boolean): strin
     wal_buffers: '16MB',
     max_wal_size: '2GB',
     checkpoint_timeout: '15min',
+    // Commands are short: at the usual minute nobody would ever clean up, or count for the planner, behind those of seconds.
+    autovacuum_naptime: '5s',
 
     timezone: 'UTC',
     log_timezone: 'UTC',

@@ -1,7 +1,7 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
-import { PassThrough } from 'node:stream'
+import { PassThrough, Writable } from 'node:stream'
 import { describe, expect, test } from '@jest/globals'
 import { rawFromBytes } from '#libs/os/raw.js'
 import { openReporter, type Reporter, type ReporterOptions, toJson } from './reporter.js'
@@ -83,6 +83,22 @@ describe('elsewhere', () => {
     await reporter.close()
     expect(out()).toBe('a,b\n')
     expect(err()).toBe('note\nwarning\n/a\\n\\xff: a FIFO\nfirn: It is broken.\n')
+  })
+
+  test('lines at one go are few calls of the system, and stand before what is said after them', async () => {
+    const written: string[] = []
+    const stream = (name: string) => {
+      const write = (chunks: readonly { chunk: Buffer }[]) => written.push(`${name}: ${chunks.length}`)
+      return new Writable({
+        write: (chunk, _encoding, done) => done(void write([{ chunk }])),
+        writev: (chunks, done) => done(void write(chunks)),
+      }) as unknown as NodeJS.WriteStream
+    }
+    const reporter = openReporter({ json: false, quiet: false, progress: false, stdout: stream('out'), stderr: stream('err') })
+    for (let i = 0; i < 100; i++) await reporter.result(`line ${i}`)
+    reporter.note('100 lines')
+    await reporter.close()
+    expect(written.slice(0, 2)).toEqual(['out: 100', 'err: 1'])
   })
 
   test('control characters reach nobody', async () => {

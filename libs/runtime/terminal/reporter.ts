@@ -66,7 +66,21 @@ export function openReporter(options: ReporterOptions): Reporter {
   }
   stdout.on('error', onBroken)
   stderr.on('error', () => {}) // nobody is left to hear of it
+  let held = false
+  const letGo = () => {
+    if (held) stdout.uncork()
+    held = false
+  }
+  /** Lines that are written at one go are one call of the system: of 100,000 that takes a second. */
+  const hold = () => {
+    if (held) return
+    held = true
+    stdout.cork()
+    process.nextTick(letGo)
+  }
+  /** Before anything is said elsewhere: what was written first stands first. */
   const clear = () => {
+    letGo()
     if (drawn) stderr.write(CLEAR_LINE)
     drawn = false
   }
@@ -75,7 +89,8 @@ export function openReporter(options: ReporterOptions): Reporter {
     stderr.write(`${harmless(text)}\n`)
   }
   const write = async (text: string) => {
-    clear()
+    if (drawn) clear()
+    hold()
     if (failure) throw failure
     if (readerGone || stdout.write(text)) return
     await drained(stdout)
