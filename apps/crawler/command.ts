@@ -220,10 +220,15 @@ async function summarise(context: Context, set: SetRow, seconds: number): Promis
   reporter.note(`set ${set.id}: ${parts.join('; ')}`)
   if (counts.archived + counts.unchanged > 0) {
     reporter.note(`find it again:  ${typedBefore()}find-and-retrieve -s <words> -l`)
-    reporter.note(`bring it back:  ${typedBefore()}find-and-retrieve --set ${set.id} --to <directory>`)
+    // A set that nothing new was stored in has nothing to bring back: its files are those of earlier sets.
+    const what = counts.bundlesStored > 0 ? [`--set ${set.id}`] : set.roots.map((root) => `--path ${shellWord(shown(root))}`)
+    reporter.note(`bring it back:  ${typedBefore()}find-and-retrieve ${what.join(' ')} --to <directory>`)
   }
   return exitCode
 }
+
+/** As a shell takes it for one word. */
+const shellWord = (text: string): string => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`)
 
 /** Prints each bundle that would be made, the totals, and what --delete-after-archive would remove. */
 async function dryRun(context: Context, runtime: Runtime, planned: Parameters<typeof planSet>[1]): Promise<ExitCode> {

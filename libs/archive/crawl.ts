@@ -6,11 +6,12 @@ import { type Cut, createCutter } from '#libs/bundle/cut.js'
 import { type HeldBytes, isFile, type PlannedEntry, type Problem } from '#libs/bundle/entry.js'
 import { encodePlan } from '#libs/bundle/plan.js'
 import type { Catalog, HeldFile, SetRow } from '#libs/catalog/catalog.js'
+import { oneAhead } from '#libs/os/one-ahead.js'
 import type { Raw } from '#libs/os/raw.js'
 import { nameOf, parentOf } from '#libs/os/raw.js'
 import type { JobQueue } from '#libs/queue/queue.js'
 import type { Vault } from '#libs/vault/vault.js'
-import type { Source } from '#libs/walk/source.js'
+import type { Source, WalkPage } from '#libs/walk/source.js'
 import { type CrawlOptions, optionsFromJson } from './crawl-options.js'
 import { keepLease } from './keep-lease.js'
 import { marksOf } from './root-sight.js'
@@ -66,11 +67,12 @@ export async function crawl(
     options: optionsFromJson(set.options),
     maxFileBytes: maxFileBytes(await parts.vaults.open(set.vaultUrl)),
   }
+  const counter = createCounter((more) => catalog.countCrawled(set.id, more))
   const plan = planSet(parts, planned, leaveOut, {
     ...options,
     signal: lease.signal,
     problemsSeen,
-    counted: (more) => catalog.countCrawled(set.id, more),
+    counted: counter.add,
   })
   for await (const cut of plan) {
     const bundleId = await catalog.planBundle(set.id, owner, {
@@ -82,7 +84,35 @@ export async function crawl(
     await wake(queue, 'store-bundle', { bundleId }, options)
     options.onPlanned?.(cut)
   }
+  await counter.flush()
   await catalog.markCrawled(set.id, owner)
+}
+
+interface Counts {
+  readonly found: number
+  readonly unchanged: number
+}
+
+/** Whoever watches a set need not see it grow more often. */
+const COUNTED_EVERY_MS = 500
+
+/** Adds up what is counted page by page: each time it is written the catalog waits for the disk. */
+function createCounter(write: (more: Counts) => Promise<void>) {
+  let counts: Counts = { found: 0, unchanged: 0 }
+  let written = performance.now()
+  const flush = async () => {
+    const more = counts
+    counts = { found: 0, unchanged: 0 }
+    written = performance.now()
+    await write(more)
+  }
+  return {
+    async add({ found, unchanged }: Counts): Promise<void> {
+      counts = { found: counts.found + found, unchanged: counts.unchanged + unchanged }
+      if (performance.now() - written >= COUNTED_EVERY_MS) await flush()
+    },
+    flush,
+  }
 }
 
 /** What planning needs to know of a set; a dry run has no row for it. */
@@ -103,7 +133,7 @@ export const maxFileBytes = ({ maxObjectBytes }: Pick<Vault, 'maxObjectBytes'>):
 interface PlanEvents extends CrawlEvents {
   readonly signal?: AbortSignal
   readonly problemsSeen: (problems: readonly Problem[]) => Promise<void>
-  readonly counted: (more: { found: number; unchanged: number }) => Promise<void>
+  readonly counted: (more: Counts) => Promise<void>
 }
 
 /** The bundles that a crawl makes, in order: everything but hard links as the walk finds it, then the groups of hard links. */
@@ -120,20 +150,24 @@ export async function* planSet(
   await using held = await parts.catalog.openHeld({ host: set.host, vaultId: set.vaultId })
   const walk = parts.source.walk({ roots: set.roots, leaveOut, ...options.walk }, signal ? { signal } : {})
 
-  for await (const page of walk) {
+  const tooLarge = ({ type, size }: PlannedEntry) => type === 'file' && set.maxFileBytes !== undefined && size > set.maxFileBytes
+  const judged = async (page: WalkPage) => ({
+    page,
+    compared: await compare(
+      held,
+      page.entries.filter((entry) => !tooLarge(entry)),
+      options.force,
+    ),
+  })
+  // While one page is dealt with, the next is looked up.
+  for await (const { page, compared } of oneAhead(walk, judged)) {
     signal?.throwIfAborted()
     for (const path of page.leftOut) events.onLeftOut?.(path)
-    const tooLarge = ({ type, size }: PlannedEntry) =>
-      type === 'file' && set.maxFileBytes !== undefined && size > set.maxFileBytes
     const problems = [...page.problems, ...page.entries.filter(tooLarge).map(({ path, size }) => largeProblem(path, size, set))]
     if (problems.length > 0) await events.problemsSeen(problems)
     let unchanged = 0
     const linked: PlannedEntry[] = []
-    for (const found of await compare(
-      held,
-      page.entries.filter((entry) => !tooLarge(entry)),
-      options.force,
-    )) {
+    for (const found of compared) {
       const { entry } = found
       // A crawl that is done again leaves alone what its own bundles have, whatever became of the file since: nothing counts twice.
       if (found.setId !== undefined && found.setId === set.id) continue

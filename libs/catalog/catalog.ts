@@ -71,9 +71,6 @@ export interface HeldFile {
   readonly mtimeNs: bigint
   readonly ctimeNs: bigint
   readonly ino: bigint
-  readonly mode: number
-  readonly uid: number
-  readonly gid: number
   readonly state: Entry['state']
   readonly sha256?: string
   /** Id of the bundle that lists it. */
@@ -81,7 +78,6 @@ export interface HeldFile {
   /** Id of the bundle that holds the bytes (itself, or where it points to), and where in it. */
   readonly dataBundle: string
   readonly offset?: number
-  readonly link?: Raw
   /** Of the set that planned or stored it. */
   readonly setId: string
   /** Not stored yet: in the plan of a live bundle. */

@@ -12,7 +12,6 @@ import { cleanText } from './clean-text.js'
 import type { Connection, Database } from './database.js'
 import { directoryByPath, toBytes, toRaw } from './directories.js'
 import { STATES, TYPES, timesOf, type Writable } from './file-row.js'
-import { openOwners } from './owners.js'
 import { type PackedRows, queryPacked } from './packed-rows.js'
 import { plannedFromJson, plannedToJson } from './planned-json.js'
 
@@ -33,13 +32,12 @@ export async function openHeld(database: Database, where: { host: string; vaultI
   const place = rows[0]
   if (place === undefined) return { lookup: async (ranges) => ranges.map(() => []), [Symbol.asyncDispose]: async () => {} }
   const live = await openLive(database, place.host, place.vault)
-  const owners = openOwners(database)
 
   return {
     async lookup(ranges) {
       if (ranges.length === 0) return []
       const [stored, planned] = await Promise.all([
-        storedVersions(database, owners, place, ranges),
+        storedVersions(database, place, ranges),
         live ? liveVersions(live, ranges) : undefined,
       ])
       return ranges.map((_, index) => newest(stored[index] ?? [], planned?.[index] ?? []))
@@ -72,8 +70,8 @@ function newest(stored: readonly Version[], planned: readonly Version[]): HeldFi
 
 /** The inner statements keep their order, so that Postgres walks the index of names once for each range. */
 const STORED_ROWS = `
-  SELECT r.ord, f.bundle, f.name, f.type, f.size, f.mtime_ns, f.ctime_ns, f.ino, f.mode, f.state, f.owner, f.sha256, f.data_offset,
-    f.data_bundle, f.link, f.extra
+  SELECT r.ord, f.bundle, f.name, f.type, f.size, f.mtime_ns, f.ctime_ns, f.ino, f.state, f.sha256, f.data_offset,
+    f.data_bundle, f.extra
   FROM unnest($2::text[], $3::text[], $4::text[]) WITH ORDINALITY AS r (directory, first, last, ord)
   CROSS JOIN LATERAL ${directoryByPath('$1', toBytes('r.directory'))}
   CROSS JOIN LATERAL (
@@ -82,7 +80,6 @@ const STORED_ROWS = `
 
 async function storedVersions(
   database: Database,
-  owners: ReturnType<typeof openOwners>,
   place: { host: number; vault: number },
   ranges: readonly Range[],
 ): Promise<Version[][]> {
@@ -92,22 +89,16 @@ async function storedVersions(
     [place.host, ranges.map((range) => range.directory), ranges.map((range) => range.first), ranges.map((range) => range.last)],
     { name: 'held' },
   )
-  const { files, ords, numbers, ownerIds } = readColumns(packed)
+  const { files, ords, numbers } = readColumns(packed)
   const versions: Version[][] = ranges.map(() => [])
   if (files.length === 0) return versions
 
   const dataBundles = new Set(files.flatMap(({ dataBundle }) => dataBundle || []))
-  const [bundleOf, ownerOf] = await Promise.all([
-    storedBundles(database, place.vault, new Set(numbers), dataBundles),
-    owners.factsOf(new Set(ownerIds)),
-  ])
+  const bundleOf = await storedBundles(database, place.vault, new Set(numbers), dataBundles)
   files.forEach((file, index) => {
     const bundle = bundleOf.numbers.get(numbers[index] as number)
     if (bundle === undefined) return
     if (file.dataBundle !== '' && !bundleOf.ids.has(file.dataBundle)) return
-    const owner = ownerOf.get(ownerIds[index] as number)
-    file.uid = owner?.uid ?? 0
-    file.gid = owner?.gid ?? 0
     file.bundle = bundle.id
     if (file.dataBundle === '') file.dataBundle = bundle.id
     file.setId = bundle.setId
@@ -116,12 +107,11 @@ async function storedVersions(
   return versions
 }
 
-/** What the columns hold; what they only name (owner, bundle) is filled in afterwards. */
+/** What the columns hold; what they only name (the bundle) is filled in afterwards. */
 function readColumns(packed: PackedRows) {
   const files: Writable<HeldFile>[] = []
   const ords: number[] = []
   const numbers: number[] = []
-  const ownerIds: number[] = []
   while (packed.next()) {
     ords.push(packed.count())
     numbers.push(packed.count())
@@ -130,8 +120,6 @@ function readColumns(packed: PackedRows) {
       dataBundle: '',
       setId: '',
       live: false,
-      uid: 0,
-      gid: 0,
       // In the order of the columns: each call reads the next.
       name: packed.raw(),
       type: TYPES[packed.int2()] as EntryType,
@@ -139,18 +127,14 @@ function readColumns(packed: PackedRows) {
       mtimeNs: packed.int8(),
       ctimeNs: packed.int8(),
       ino: packed.unsigned(),
-      mode: packed.int2(),
       state: STATES[packed.int2()] as EntryState,
     }
-    ownerIds.push(packed.int4())
     const sha256 = packed.optionalHex()
     const offset = packed.optionalCount()
     file.dataBundle = packed.optionalUuid() ?? ''
-    const link = packed.optionalRaw()
     const extra = packed.optionalJsonb()
     if (sha256 !== undefined) file.sha256 = sha256
     if (offset !== undefined) file.offset = offset
-    if (link !== undefined) file.link = link
     const times = extra === undefined ? undefined : timesOf(extra)
     if (times) {
       file.mtimeNs = times.mtimeNs
@@ -158,7 +142,7 @@ function readColumns(packed: PackedRows) {
     }
     files.push(file)
   }
-  return { files, ords, numbers, ownerIds }
+  return { files, ords, numbers }
 }
 
 /** Those of the named bundles that are `stored`, in that vault, at this moment: check may find one missing during a crawl. */
@@ -242,15 +226,11 @@ async function liveVersions(live: LiveConnection, ranges: readonly Range[]): Pro
       mtimeNs: entry.mtimeNs,
       ctimeNs: entry.ctimeNs,
       ino: entry.ino,
-      mode: entry.mode,
-      uid: entry.uid,
-      gid: entry.gid,
       state: 'ok',
       bundle,
       dataBundle: bundle,
       setId,
       live: true,
-      ...(entry.link !== undefined && { link: entry.link }),
     }
     versions[Number(ord) - 1]?.push({ file, order: 0, number: BigInt(number) })
   }

@@ -2,6 +2,7 @@
  * The search index in Postgres: runs of neighbouring files under a GIN index of word hashes, and every hit compared with its text.
  * `run.ts` says what is stored, `find-runs.ts` how it is searched, `schema.ts` where.
  */
+import { oneAhead } from '#libs/os/one-ahead.js'
 import type { IndexedBundle, IndexWriter, SearchIndex } from '../search-index.js'
 import { copyRuns } from './copy-runs.js'
 import { findRuns } from './find-runs.js'
@@ -122,18 +123,6 @@ async function* inPages(lists: AsyncIterable<readonly bigint[]>): AsyncGenerator
       atOnce = Math.min(atOnce * 2, MOST_RUNS)
     }
   }
-}
-
-/** While the consumer is busy with one answer, the next is on its way. */
-async function* oneAhead<T, R>(asked: AsyncIterable<T>, ask: (one: T) => Promise<R>): AsyncGenerator<Awaited<R>> {
-  let coming: Promise<R> | undefined
-  for await (const one of asked) {
-    const next = ask(one)
-    next.catch(() => {}) // awaited below, if anybody still wants it
-    if (coming) yield await coming
-    coming = next
-  }
-  if (coming) yield await coming
 }
 
 const forgetFrom = (table: string): string => `
