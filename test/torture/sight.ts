@@ -1,5 +1,5 @@
 /** What a vault holds, seen from outside: as files in a directory, or as the emulated service has them. Nothing of Firn's is asked. */
-import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { readBlobs } from '../cloud/blobs.js'
 import type { Cloud } from '../cloud/cloud.js'
@@ -15,8 +15,10 @@ export interface VaultSight {
 const HIDDEN = /(^|\/)\.[^/]*$/
 
 export function localSight(directory: string): VaultSight {
+  // A vault whose first operation failed is not there yet.
+  const entries = () => (existsSync(directory) ? readdirSync(directory, { recursive: true, withFileTypes: true }) : [])
   const files = () =>
-    readdirSync(directory, { recursive: true, withFileTypes: true })
+    entries()
       .filter((found) => found.isFile())
       .map((found) => relative(directory, join(found.parentPath, found.name)))
   return {
