@@ -1,6 +1,6 @@
 /**
  * `npm run bench -- [--trees S,L] [--jobs archive,again,crawl,restore,start] [--rounds 5] [--only tar,firn] [--dir DIR]` (or
- * `--growth <file.svg>`, `--search <files>`, `--remote`, `--one-file`): Firn against what a person would type instead. Whole
+ * `--growth <file.svg>`, `--search <files>`, `--rows <files>`, `--queue <jobs>`, `--remote`, `--one-file`): Firn against what a person would type instead. Whole
  * processes, page cache warm, the contenders taking turns in one run; the table shows medians, and ratios to the first contender of
  * each job.
  */
@@ -9,10 +9,12 @@ import { mkdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { benchCatalog } from './catalog.js'
 import { benchGrowth } from './growth.js'
 import { type Contender, JOBS, type Job, type Place } from './jobs.js'
 import { type Measured, measure, median } from './measure.js'
 import { benchOneFile } from './one-file.js'
+import { benchQueue } from './queue.js'
 import { benchRemote } from './remote.js'
 import { benchSearch } from './search.js'
 import { type Tree, treeIn, treeNamed } from './trees.js'
@@ -26,6 +28,8 @@ const { values } = parseArgs({
     only: { type: 'string', default: '' },
     growth: { type: 'string' },
     search: { type: 'string' },
+    rows: { type: 'string' },
+    queue: { type: 'string' },
     remote: { type: 'boolean', default: false },
     'one-file': { type: 'boolean', default: false },
   },
@@ -33,7 +37,15 @@ const { values } = parseArgs({
 const root = values.dir
 const rounds = Number(values.rounds)
 if (values.search !== undefined) {
-  await benchSearch(Number(values.search))
+  await benchSearch(Number(values.search), values.only)
+  process.exit()
+}
+if (values.rows !== undefined) {
+  await benchCatalog(Number(values.rows))
+  process.exit()
+}
+if (values.queue !== undefined) {
+  await benchQueue(Number(values.queue))
   process.exit()
 }
 if (values['one-file']) {

@@ -1,19 +1,15 @@
 /** `npm run bench -- --one-file`: how many bytes of a bundle of 500 MB are read to bring one file of it back. */
-import { chmodSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { openStory } from '#libs/archive/scratch-story.js'
 import { rawFromText } from '#libs/os/raw.js'
-import { openEmbeddedPostgres } from '#libs/runtime/postgres/embedded-postgres.js'
 import { counted } from '#libs/vault/wrappers/counted.js'
+import { withEmbedded } from './embedded.js'
 
 /** `tree`: all of it goes into one bundle. */
 export async function benchOneFile(tree: string): Promise<void> {
-  const home = mkdtempSync(join(tmpdir(), 'firn-'))
-  chmodSync(home, 0o711) // as root the database has a user of its own, who must get to it
-  const postgres = await openEmbeddedPostgres({ home: join(home, 'firn'), log: () => {}, durable: false })
-  try {
-    process.env['FIRN_TEST_POSTGRES_URL'] = postgres.url
+  await withEmbedded({ durable: false }, async (url) => {
+    process.env['FIRN_TEST_POSTGRES_URL'] = url
     await using story = await openStory()
     const set = await story.archive(story.request([tree], { filesPerBundle: 1_000_000, bundleBytes: 1e9 }))
     const [bundle] = await story.bundlesOf(set)
@@ -30,8 +26,5 @@ export async function benchOneFile(tree: string): Promise<void> {
     console.log(
       `One file of ${statSync(path).size} bytes out of ${set.counts.bundlesStored} bundle of ${bundle?.tarBytes} bytes: ${reads} read of ${bytes} bytes`,
     )
-  } finally {
-    await postgres.close()
-    rmSync(home, { recursive: true, force: true })
-  }
+  })
 }

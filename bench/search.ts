@@ -1,41 +1,43 @@
 /**
  * `npm run bench -- --search <files>`: how fast files go into the search indexes, and how soon the first thousand hits of a query come out.
  *
- * PostgreSQL and Elasticsearch are started, and installed where they are missing (as root). A tree is made up, the same each time; 200 queries of one to three words of its paths,
- * phrases and exclusions among them, are asked one after the other, twice: the second round counts, for a server that has just been
- * started reads from the disk and compiles.
+ * PostgreSQL and Elasticsearch are started, and installed where they are missing (as root). 200 queries of one to three words of made-up
+ * paths, phrases and exclusions among them, are asked one after the other, twice: the second round counts, for a server that has just
+ * been started reads from the disk and compiles. Each answer is compared with brute force over the files of thirty bundles.
  */
 import { randomBytes } from 'node:crypto'
-import { rawFromText } from '#libs/os/raw.js'
 import { openSearchIndex } from '#libs/search/open-index.js'
-import { parseQuery } from '#libs/search/query.js'
+import { matchesQuery, parseQuery } from '#libs/search/query.js'
 import type { IndexedBundle, SearchIndex } from '#libs/search/search-index.js'
 import { scratchDatabase } from '../test/database.js'
 import { elasticsearch } from '../test/services/elasticsearch.js'
 import { postgres } from '../test/services/postgres.js'
 import { startServers } from '../test/services/start.js'
-import { median } from './measure.js'
+import { chooser, ENDINGS, FILES_PER_BUNDLE, NOUNS, PLACES, pathOf, pathsOf, SESSIONS } from './made-up.js'
+import { atShare, median } from './measure.js'
 
-const FILES_PER_BUNDLE = 1_000
 const BUNDLES_AT_ONCE = 20
 const BUNDLES_PER_SET = 50
 const QUERIES = 200
 const ENOUGH_HITS = 1_000
 
-export async function benchSearch(files: number): Promise<void> {
+/** `only`: one of them, by its name; else both. */
+export async function benchSearch(files: number, only: string): Promise<void> {
   const rows: string[] = []
-  const servers = await startServers([postgres, elasticsearch])
+  const wanted = [postgres, elasticsearch].filter(({ name }) => name.includes(only))
+  const servers = await startServers(wanted)
   try {
     Object.assign(process.env, servers.env)
-    const database = await scratchDatabase()
-    rows.push(await measureIndex('Postgres', await openSearchIndex(database.url), files))
-    const place = `${servers.env['FIRN_TEST_ELASTICSEARCH_URL']?.replace(/\/$/, '')}/bench${randomBytes(6).toString('hex')}`
-    rows.push(await measureIndex('Elasticsearch', await openSearchIndex(`${place}?replicas=0`), files))
+    for (const server of wanted) {
+      const place = `${servers.env[server.variable]?.replace(/\/$/, '')}/bench${randomBytes(6).toString('hex')}?replicas=0`
+      const url = server === postgres ? (await scratchDatabase()).url : place
+      rows.push(await measureIndex(server.name, await openSearchIndex(url), files))
+    }
   } finally {
     await servers.stop()
   }
   console.log(
-    `| ${files.toLocaleString('en')} files | rows/s | query p50 ms | p95 ms | worst ms | hits |\n|---|---|---|---|---|---|`,
+    `| ${files.toLocaleString('en')} files | rows/s | query p50 ms | p95 ms | worst ms | hits | compared |\n|---|---|---|---|---|---|---|`,
   )
   for (const row of rows) console.log(row)
 }
@@ -47,7 +49,7 @@ async function measureIndex(name: string, index: SearchIndex, files: number): Pr
     const some = Array.from({ length: Math.min(BUNDLES_AT_ONCE, bundles - at) }, (_, i) => bundleOf(at + i))
     const began = performance.now()
     const setId = (some[0] as IndexedBundle).setId
-    await index.putSet({ id: setId, description: `nightly archive ${setId}`, tags: ['lab', setId] })
+    await index.putSet(setOf(setId))
     await index.addBundles(some)
     spent += performance.now() - began
   }
@@ -56,63 +58,73 @@ async function measureIndex(name: string, index: SearchIndex, files: number): Pr
   spent += performance.now() - began
 
   await ask(index, bundles)
-  const { times, hits } = await ask(index, bundles)
+  const { times, answers } = await ask(index, bundles)
+  const compared = compareSample(answers, bundles)
   await index.clear()
   await index.close()
   times.sort((a, b) => a - b)
-  const at = (share: number) => (times[Math.min(times.length - 1, Math.floor(times.length * share))] as number).toFixed(1)
+  const at = (share: number) => atShare(times, share).toFixed(1)
+  const hits = answers.reduce((sum, { found }) => sum + found, 0)
   const rate = Math.round(files / (spent / 1000)).toLocaleString('en')
-  return `| ${name} | ${rate} | ${median(times).toFixed(1)} | ${at(0.95)} | ${at(1)} | ${hits.toLocaleString('en')} |`
+  return `| ${name} | ${rate} | ${median(times).toFixed(1)} | ${at(0.95)} | ${at(1)} | ${hits.toLocaleString('en')} | ${compared.toLocaleString('en')} |`
 }
 
-async function ask(index: SearchIndex, bundles: number): Promise<{ times: number[]; hits: number }> {
+interface Answer {
+  readonly query: string
+  /** Hits in the bundles of the sample, as `number/seq`. */
+  readonly inSample: ReadonlySet<string>
+  readonly found: number
+  /** Not stopped after enough hits. */
+  readonly whole: boolean
+}
+
+async function ask(index: SearchIndex, bundles: number): Promise<{ times: number[]; answers: Answer[] }> {
   const times: number[] = []
-  let hits = 0
+  const answers: Answer[] = []
+  const sample = new Set(sampleOf(bundles).map((at) => BigInt(at + 1)))
   for (const query of queries(bundles)) {
     const parsed = parseQuery(query)
+    const inSample = new Set<string>()
     const start = performance.now()
     let found = 0
     for await (const page of index.search(parsed)) {
       found += page.length
+      for (const { bundleNumber, seq } of page) if (sample.has(bundleNumber)) inSample.add(`${bundleNumber}/${seq}`)
       if (found >= ENOUGH_HITS) break
     }
     times.push(performance.now() - start)
-    hits += found
+    answers.push({ query, inSample, found, whole: found < ENOUGH_HITS })
   }
-  return { times, hits }
+  return { times, answers }
 }
 
-const PLACES = ['projects', 'raw', 'archive', 'scans', 'photos', 'incoming', 'survey', 'results', 'backup', 'sequencing']
-const NOUNS = [
-  'frame',
-  'sample',
-  'report',
-  'IMG',
-  'plate',
-  'MouseBrain',
-  'notes',
-  'summary',
-  'run',
-  'calibration',
-  'YouTube',
-  'index',
-]
-const ENDINGS = ['jpg', 'tif', 'csv', 'tar.gz', 'json', 'pdf', 'fastq', 'txt']
+const SAMPLE = 30
+const sampleOf = (bundles: number): number[] =>
+  Array.from({ length: Math.min(SAMPLE, bundles) }, (_, i) => Math.floor((i * bundles) / Math.min(SAMPLE, bundles)))
 
-function pathOf(number: number): string {
-  const draw = chooser(number)
-  const directory = Math.floor(number / 20)
-  const drawn = chooser(directory + 7_000_000)
-  const place = () => PLACES[drawn(PLACES.length)]
-  const parts = [place(), `${place()}-${drawn(300)}`, `${2010 + drawn(15)}`, `session_${directory % 5_000}`]
-  const noun = () => NOUNS[draw(NOUNS.length)]
-  return `/data/${parts.join('/')}/${noun()}_${noun()}${String(draw(100_000)).padStart(5, '0')}.${ENDINGS[draw(ENDINGS.length)]}`
+/** Every answer against brute force over the bundles of the sample; how many pairs of query and file were looked at. */
+function compareSample(answers: readonly Answer[], bundles: number): number {
+  let compared = 0
+  for (const { number, setId, files } of sampleOf(bundles).map(bundleOf)) {
+    const { description, tags } = setOf(setId)
+    for (const { query, inSample, whole } of answers) {
+      const parsed = parseQuery(query)
+      for (const { seq, path } of files) {
+        const matches = matchesQuery(parsed, { path, description, tags })
+        const isHit = inSample.has(`${number}/${seq}`)
+        if (isHit ? !matches : matches && whole)
+          throw new Error(`${query}: ${path} is ${isHit ? 'a hit' : 'none'}, which is wrong`)
+        compared++
+      }
+    }
+  }
+  return compared
 }
 
-/** In the order in which a walk finds them and a tar holds them. */
+const setOf = (setId: string) => ({ id: setId, description: `nightly archive ${setId}`, tags: ['lab', setId] })
+
 function bundleOf(at: number): IndexedBundle {
-  const paths = Array.from({ length: FILES_PER_BUNDLE }, (_, i) => pathOf(at * FILES_PER_BUNDLE + i)).sort()
-  const files = paths.map((path, seq) => ({ seq, path: rawFromText(path) }))
+  const files = pathsOf(at).map((path, seq) => ({ seq, path }))
   return { number: BigInt(at + 1), setId: `set${Math.floor(at / BUNDLES_PER_SET)}`, files }
 }
 
@@ -127,20 +139,11 @@ function queries(bundles: number): string[] {
     () => pick(NOUNS),
     () => `${pick(NOUNS)} ${pick(ENDINGS)}`,
     () => `${pick(PLACES)} ${pick(NOUNS)} ${2010 + draw(15)}`,
-    () => `"session ${draw(5_000)}"`,
+    () => `"session ${draw(SESSIONS)}"`,
     () => name(),
     () => `${pick(NOUNS)} -${pick(ENDINGS)} -${pick(PLACES)}`,
-    () => `session_${draw(5_000)} ${pick(NOUNS)}`,
+    () => `session_${draw(SESSIONS)} ${pick(NOUNS)}`,
     () => `set${draw(Math.ceil(bundles / BUNDLES_PER_SET))} ${pick(NOUNS)}`,
   ]
   return Array.from({ length: QUERIES }, (_, i) => (kinds[i % kinds.length] as () => string)())
-}
-
-/** Whole numbers below `n`, the same for the same seed. */
-function chooser(seed: number): (n: number) => number {
-  let state = Math.imul(seed + 1, 0x9e3779b1) >>> 0
-  return (n) => {
-    state = (Math.imul(state ^ (state >>> 15), 0x2c1b3c6d) + 0x297a2d39) >>> 0
-    return Math.floor((((state ^ (state >>> 12)) >>> 0) / 2 ** 32) * n)
-  }
 }
