@@ -104,6 +104,7 @@ export async function openPostgresIndex({ url, poolSize = 4 }: PostgresIndexOpti
     async settle({ signal } = {}) {
       signal?.throwIfAborted()
       await pool.texts("SELECT gin_clean_pending_list('firn_search.run_w')")
+      await pool.texts(`ANALYZE ${RUNS}`)
     },
     close: () => pool.close(),
   }

@@ -19,8 +19,9 @@ const runTable = (name: string): string => `
   );
   -- Hashes do not compress. Nothing but the index reads them.
   ALTER TABLE firn_search.${name} ALTER w SET STORAGE EXTERNAL;
-  -- Without statistics every word counts as rare, which is the plan that is never bad; and they would take ANALYZE seconds.
-  ALTER TABLE firn_search.${name} ALTER w SET STATISTICS 0;
+  -- The hundred most frequent words, from 3,000 runs, in a tenth of a second. Without them every word counts as rare, and of two frequent
+  -- ones all runs are fetched that have both, for each window: of ten million files that takes a second. More of them would take longer.
+  ALTER TABLE firn_search.${name} ALTER id SET STATISTICS 10, ALTER set_id SET STATISTICS 10, ALTER w SET STATISTICS 10;
   ALTER TABLE firn_search.${name} ALTER files SET STATISTICS 0;
   CREATE INDEX IF NOT EXISTS ${name}_w ON firn_search.${name} USING gin (w);
   CREATE INDEX IF NOT EXISTS ${name}_set ON firn_search.${name} (set_id);
