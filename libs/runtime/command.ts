@@ -112,7 +112,7 @@ async function codeOf<F extends CommonFlags>(spec: CommandSpec<F>, argv: readonl
 /** What commander says of a command line, in one sentence that says where to look. */
 function misused(error: unknown, name: string): unknown {
   if (!(error instanceof CommanderError)) return error
-  return new FirnError('usage', `${error.message.replace(/^error: /, '').replaceAll('\n', ' ')}; see ${name} --help`)
+  return new FirnError('usage', `${error.message.replace(/^error: |\.$/g, '').replaceAll('\n', ' ')}; see ${name} --help`)
 }
 
 function sayError(reporter: Reporter, error: unknown, debug = false): ExitCode {
