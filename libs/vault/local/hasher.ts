@@ -51,7 +51,8 @@ export function openHasher(): Hasher {
   function settle({ worker, waiting }: Thread, id: number): Waiting | undefined {
     const one = waiting.get(id)
     waiting.delete(id)
-    if (waiting.size === 0) worker.unref()
+    // While it is closed somebody waits for its end, though an answer that nobody wants any more still comes.
+    if (waiting.size === 0 && !closed) worker.unref()
     return one
   }
 

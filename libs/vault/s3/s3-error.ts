@@ -63,6 +63,10 @@ function explain(error: unknown, place: S3Place): { code: ErrorCode; sentence: s
     case 'TokenRefreshRequired':
     case 'RequestExpired':
       return refused('the credentials have expired. Renew them (for example with aws sso login) and start again.')
+    case '400': // to a HEAD, whose answer has no body to say why
+      return refused(
+        `${where} refuses it and does not say why (400). Mostly the credentials have expired: renew them (for example with aws sso login) and start again.`,
+      )
     case 'RequestTimeTooSkewed':
     case 'RequestInTheFuture':
       return refused(`the clock of this machine is off${skewOf(error)}. Set it (chronyc, timedatectl) and start again.`)

@@ -235,6 +235,18 @@ describe('a vault in S3', () => {
       await other.close()
     })
 
+    test('credentials that nobody renews: a look says that they have expired, mostly', async () => {
+      const other = await openScratchVault(small, url, { credentials: cloud.session(600) })
+      await other.put('a.manifest', Buffer.from('{}'))
+      cloud.clock.pass(1200 * 1000)
+      const refusal = {
+        code: 'vault-refused',
+        message: expect.stringMatching(/does not say why \(400\).*credentials have expired/),
+      }
+      await expect(other.stat('a.manifest')).rejects.toMatchObject(refusal)
+      await other.close()
+    })
+
     test('a clock that is off by 20 minutes: the service says what time it is', async () => {
       cloud.clock.skew(20 * 60_000)
       try {
