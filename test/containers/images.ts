@@ -4,8 +4,8 @@
  */
 import { execFileSync } from 'node:child_process'
 import { copyFileSync, cpSync, existsSync, mkdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs'
-import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
+import { fetchZip } from '../services/elasticsearch.js'
 import { goProgram } from '../services/go.js'
 import { installPackages, serversDirectory } from '../services/server.js'
 import type { Engine } from './engine.js'
@@ -62,16 +62,11 @@ function makeServices(engine: Engine, project: string, scratch: string): void {
       env: { ...process.env, GOBIN: kept, CGO_ENABLED: '0' },
     })
   }
-  const artifact = `org.elasticsearch.distribution.integ-test-zip:elasticsearch:${ELASTICSEARCH}:zip`
-  const zip = join(
-    homedir(),
-    `.m2/repository/org/elasticsearch/distribution/integ-test-zip/elasticsearch/${ELASTICSEARCH}/elasticsearch-${ELASTICSEARCH}.zip`,
-  )
-  if (!existsSync(zip)) run('mvn', '-q', 'dependency:get', `-Dartifact=${artifact}`, '-Dtransitive=false')
+  installPackages(['maven', 'unzip'])
+  const zip = fetchZip(ELASTICSEARCH, kept)
   const context = join(scratch, 'services')
   cpSync(join(project, 'test/containers/services'), context, { recursive: true })
   copyFileSync(gateway, join(context, 'versitygw'))
-  installPackages(['unzip'])
   run('unzip', '-q', zip, '-d', context)
   run('mv', join(context, `elasticsearch-${ELASTICSEARCH}`), join(context, 'elasticsearch'))
   engine.docker('build', '-q', '--network', 'host', '-t', SERVICES, context)

@@ -32,10 +32,7 @@ const release = ({ version, javas, variable, password }: Release): Server => ({
 
   install(directory) {
     javaHome(javas) // says at once that there is none
-    if (existsSync(join(directory, zipOf(version)))) return
-    const artifact = `org.elasticsearch.distribution.integ-test-zip:elasticsearch:${version}:zip`
-    const args = ['-q', '-B', 'dependency:copy', `-Dartifact=${artifact}`, `-DoutputDirectory=${directory}`]
-    execFileSync('mvn', args, { cwd: directory, stdio: ['ignore', 'inherit', 'inherit'] })
+    fetchZip(version, directory)
   },
 
   async start(directory, scratch) {
@@ -43,7 +40,7 @@ const release = ({ version, javas, variable, password }: Release): Server => ({
     const id = (flag: string) => Number(execFileSync('id', [flag, 'nobody'], { encoding: 'utf8' }))
     const owner = { uid: id('-u'), gid: id('-g') }
     // Others start meanwhile: nothing here may hold them up.
-    await runFile('unzip', ['-q', join(directory, zipOf(version)), '-d', scratch])
+    await runFile('unzip', ['-q', fetchZip(version, directory), '-d', scratch])
     const home = join(scratch, `elasticsearch-${version}`)
     const jvmOptions = join(home, 'config', 'jvm.options')
     writeFileSync(jvmOptions, readFileSync(jvmOptions, 'utf8').replace(/^.*-Xlog:gc.*$/m, ''))
@@ -146,7 +143,15 @@ function addUsersLike(name: string, config: string): void {
   }
 }
 
-const zipOf = (version: string): string => `elasticsearch-${version}.zip`
+/** The distribution in a directory, fetched where it is not there; by Maven, whose own directory is not always below HOME. */
+export function fetchZip(version: string, directory: string): string {
+  const zip = join(directory, `elasticsearch-${version}.zip`)
+  if (existsSync(zip)) return zip
+  const artifact = `org.elasticsearch.distribution.integ-test-zip:elasticsearch:${version}:zip`
+  const args = ['-q', '-B', 'dependency:copy', `-Dartifact=${artifact}`, `-DoutputDirectory=${directory}`]
+  execFileSync('mvn', args, { cwd: directory, stdio: ['ignore', 2, 2] })
+  return zip
+}
 
 /** The newest Java of this machine that will do; else Debian's, where it has one that will. */
 function javaHome({ least, most }: Release['javas']): string {

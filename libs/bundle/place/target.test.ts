@@ -116,6 +116,18 @@ asRoot('an ordinary user restores what he may: his own bits and groups, and nobo
   })
 })
 
+asRoot('an ordinary user restores into a directory that he may write to and not list', () => {
+  using build = buildForUsers()
+  using at = scratch('/tmp')
+  chmodSync(at.path, 0o1777)
+  const body = `
+    const { tarOf, restore, told } = testTar
+    const target = ${JSON.stringify(at.path)} + '/drop'
+    fs.mkdirSync(target, 0o300)
+    say(told(await restore(target, tarOf([{ at: 'one', bytes: 'x' }]))))`
+  expect(build.run({ uid: OTHER, gid: OTHER }, body)).toEqual(['placed one'])
+})
+
 asRoot('an ordinary user restores files that their mode keeps even him from', () => {
   using build = buildForUsers()
   using at = scratch('/tmp')

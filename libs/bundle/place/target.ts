@@ -58,12 +58,17 @@ export function openTarget(asked: Raw): Target {
   return { path, dev: stat.dev, ino: stat.ino, fresh: fresh || isEmpty(path) }
 }
 
+/** False also where that cannot be seen: a directory that may be written to and not listed is a target, too. */
 function isEmpty(path: Raw): boolean {
-  const directory = opendirSync(rawToBytes(path))
   try {
-    return directory.readSync() === null
-  } finally {
-    directory.closeSync()
+    const directory = opendirSync(rawToBytes(path))
+    try {
+      return directory.readSync() === null
+    } finally {
+      directory.closeSync()
+    }
+  } catch {
+    return false
   }
 }
 
