@@ -3,14 +3,13 @@
  * paths are found in it. An embedded database as users have it, with fsync; bundles of 1,000 made-up files, planned, leased and marked
  * stored as a worker does, four at a time. Making them up is not counted.
  */
-import { createHash } from 'node:crypto'
 import pg from 'pg'
 import type { Entry } from '#libs/bundle/entry.js'
-import { encodePlan } from '#libs/bundle/plan.js'
-import type { Catalog } from '#libs/catalog/catalog.js'
+import type { Catalog, SetRow } from '#libs/catalog/catalog.js'
 import { migrate } from '#libs/catalog/migrate.js'
 import { openCatalog } from '#libs/catalog/open-catalog.js'
-import { nameOf, parentOf, type Raw, rawFromText } from '#libs/os/raw.js'
+import { entry, newSet, nobodyIsGone, OWNER, storeBundle } from '#libs/catalog/scratch-catalog.js'
+import { nameOf, parentOf, type Raw } from '#libs/os/raw.js'
 import { severalAtOnce } from '#libs/os/several-at-once.js'
 import { withEmbedded } from './embedded.js'
 import { chooser, FILES_PER_BUNDLE, pathsOf } from './made-up.js'
@@ -19,7 +18,6 @@ import { atShare } from './measure.js'
 const AT_ONCE = 4
 const BUNDLES_A_TIME = 100
 const LOOKS = 200
-const OWNER = 'bench'
 
 export async function benchCatalog(files: number): Promise<void> {
   await withEmbedded({ durable: true }, async (url) => {
@@ -27,8 +25,9 @@ export async function benchCatalog(files: number): Promise<void> {
     const catalog = await openCatalog({ url, poolSize: AT_ONCE + 2 })
     const sql = new pg.Pool({ connectionString: url, max: 1 })
     try {
-      await fill(catalog, sql, files)
-      await look(catalog, files)
+      const set = await newSet(catalog)
+      await fill(catalog, set, sql, files)
+      await look(catalog, set, files)
     } finally {
       await sql.end()
       await catalog.close()
@@ -36,19 +35,7 @@ export async function benchCatalog(files: number): Promise<void> {
   })
 }
 
-async function fill(catalog: Catalog, sql: pg.Pool, files: number): Promise<void> {
-  const set = await catalog.createSet(
-    {
-      host: 'bench',
-      roots: [rawFromText('/data')],
-      description: '',
-      tags: [],
-      options: { filesPerBundle: FILES_PER_BUNDLE },
-      vaultUrl: 'local:/vault',
-      vaultId: 'local:/vault',
-    },
-    OWNER,
-  )
+async function fill(catalog: Catalog, set: SetRow, sql: pg.Pool, files: number): Promise<void> {
   const bundles = Math.ceil(files / FILES_PER_BUNDLE)
   const tenth = Math.ceil(bundles / 10)
   let spent = 0
@@ -59,8 +46,8 @@ async function fill(catalog: Catalog, sql: pg.Pool, files: number): Promise<void
   for (let at = 0; at < bundles; ) {
     const some = Array.from({ length: Math.min(BUNDLES_A_TIME, bundles - at) }, (_, i) => entriesOf(at + i))
     const began = performance.now()
-    await catalog.leaseSet(set.id, OWNER, () => false)
-    await severalAtOnce(some, AT_ONCE, (entries) => store(catalog, set.id, entries))
+    await catalog.leaseSet(set.id, OWNER, nobodyIsGone)
+    await severalAtOnce(some, AT_ONCE, async (entries) => void (await storeBundle(catalog, set, entries)))
     spent += performance.now() - began
     const before = at
     at += some.length
@@ -83,27 +70,8 @@ async function bytesOf(sql: pg.Pool): Promise<number[]> {
   return (rows[0]?.sizes ?? []).map(Number)
 }
 
-async function store(catalog: Catalog, setId: string, entries: readonly Entry[]): Promise<void> {
-  const bytes = entries.reduce((sum, { size }) => sum + size, 0)
-  const id = await catalog.planBundle(setId, OWNER, {
-    plan: encodePlan(entries),
-    files: entries.length,
-    entries: entries.length,
-    bytes,
-  })
-  const leased = await catalog.leaseBundle(id, OWNER, () => false)
-  if (leased.kind !== 'leased') throw new Error(`a new bundle is ${leased.kind}`)
-  const key = `2026/11/${setId}/${id}.1.tar`
-  await catalog.markStored(
-    id,
-    leased.attempt,
-    { key, archiveId: key, tarBytes: bytes, tarSha256: sha256(id), archivedAt: leased.leasedAt, entries },
-    [],
-  )
-}
-
 /** What a retrieval of one file and an unchanged run ask: rows below a path, and names of a directory. */
-async function look(catalog: Catalog, files: number): Promise<void> {
+async function look(catalog: Catalog, set: SetRow, files: number): Promise<void> {
   const draw = chooser(5)
   const asked = Array.from(
     { length: LOOKS },
@@ -114,7 +82,7 @@ async function look(catalog: Catalog, files: number): Promise<void> {
     for await (const page of catalog.select({ paths: [path] })) rows += page.length
     if (rows !== 1) throw new Error(`${path} has ${rows} rows`)
   })
-  await using held = await catalog.openHeld({ host: 'bench', vaultId: 'local:/vault' })
+  await using held = await catalog.openHeld({ host: set.host, vaultId: set.vaultId })
   const heldTimes = await timed(asked, async (path) => {
     const [found] = await held.lookup([{ directory: parentOf(path), first: nameOf(path), last: nameOf(path) }])
     if (found?.length !== 1) throw new Error(`${path} is held ${found?.length} times`)
@@ -137,8 +105,6 @@ async function timed<T>(asked: readonly T[], ask: (one: T) => Promise<void>): Pr
   return times.sort((a, b) => a - b)
 }
 
-const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex')
-
 /** As the packer would say them: sizes, times and hashes that differ from file to file. */
 function entriesOf(bundle: number): Entry[] {
   const seen = new Set<Raw>()
@@ -149,26 +115,9 @@ function entriesOf(bundle: number): Entry[] {
       const number = bundle * FILES_PER_BUNDLE + i
       const size = 1 + ((number * 7_919) % 12_000)
       const timeNs = 1_600_000_000_000_000_000n + BigInt(number) * 1_000_003n
-      const entry: Entry = {
-        path,
-        type: 'file',
-        size,
-        mtimeNs: timeNs,
-        ctimeNs: timeNs + 1n,
-        atimeNs: timeNs + 2n,
-        dev: 64_769n,
-        ino: BigInt(number + 12),
-        nlink: 1,
-        mode: 0o644,
-        uid: 1000,
-        gid: 100,
-        uname: 'ann',
-        gname: 'users',
-        state: 'ok',
-        sha256: sha256(path),
-        offset,
-      }
+      const ino = BigInt(number + 12)
+      const one = entry(path, { size, ino, offset, mtimeNs: timeNs, ctimeNs: timeNs + 1n, atimeNs: timeNs + 2n })
       offset += size + 1_536
-      return entry
+      return one
     })
 }
