@@ -1,4 +1,7 @@
-/** While the consumer is busy with one answer, the next is on its way. An error of either comes in its turn, or with the end of the questions. */
+/**
+ * While the consumer is busy with one answer, the next is on its way. An error of an answer comes in its turn; one of the questions ends
+ * it at once, without the answer that was on its way.
+ */
 export async function* oneAhead<T, R>(asked: AsyncIterable<T>, ask: (one: T) => Promise<R>): AsyncGenerator<Awaited<R>> {
   let coming: Promise<R> | undefined
   for await (const one of asked) {

@@ -38,6 +38,21 @@ function screen(options: Partial<ReporterOptions> & { isTTY?: boolean; columns?:
 const STATE = { label: 'archiving', files: 1234, filesTotal: 2000, bytes: 5_000_000, bytesTotal: 10_000_000 }
 
 describe('on a terminal', () => {
+  test('progress is drawn below the lines that were written before it', async () => {
+    const told: string[] = []
+    const stream = (name: string) =>
+      Object.assign(new Writable({ write: (chunk, _encoding, done) => done(void told.push(`${name}: ${chunk}`)) }), {
+        isTTY: true,
+        columns: 80,
+      }) as unknown as NodeJS.WriteStream
+    const reporter = openReporter({ json: false, quiet: false, progress: true, stdout: stream('out'), stderr: stream('err') })
+    void reporter.result('a line')
+    reporter.progress(STATE)
+    await reporter.close()
+    expect(told[0]).toBe('out: a line\n')
+    expect(told[1]).toContain('archiving')
+  })
+
   test('progress is one line that is redrawn, and gone at the end', async () => {
     const { reporter, err } = screen({ isTTY: true })
     reporter.progress(STATE)

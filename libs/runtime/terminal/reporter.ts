@@ -78,7 +78,7 @@ export function openReporter(options: ReporterOptions): Reporter {
     stdout.cork()
     process.nextTick(letGo)
   }
-  /** Before anything is said elsewhere: what was written first stands first. */
+  /** Before anything is said or drawn elsewhere: what was written first stands first. */
   const clear = () => {
     letGo()
     if (drawn) stderr.write(CLEAR_LINE)
@@ -126,6 +126,7 @@ export function openReporter(options: ReporterOptions): Reporter {
         const line = progressLine(state, seconds)
         if (!onTerminal) say(line)
         else {
+          letGo()
           stderr.write(CLEAR_LINE + harmless(line).slice(0, Math.max((stderr.columns || 80) - 1, 20)))
           drawn = true
         }
