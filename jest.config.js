@@ -8,6 +8,7 @@ export default {
   transform: {},
   globalSetup: './test/global-setup.js',
   globalTeardown: './test/global-teardown.js',
+  setupFiles: ['./test/seed.js'],
   testSequencer: './test/sequencer.js',
   testTimeout: 180_000,
   // Half of the time a suite waits: for a process to start, for a server. One suite for each processor, and one more.
