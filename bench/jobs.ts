@@ -71,6 +71,7 @@ const ARCHIVE: Job = {
         before,
       },
       { name: 'rclone copy', tool: 'rclone', command: `rclone -q copy ${directory} ${out}/rclone`, before },
+      { name: 'cp -a', command: `cp -a ${directory} ${out}/cp`, before },
     ]
   },
 }
@@ -118,6 +119,34 @@ const RESTORE: Job = {
   },
 }
 
+/** In B it has 5,746 bytes. */
+const ONE_FILE = 'd7/dir-7/file-195.dat'
+
+const ONE: Job = {
+  name: 'one',
+  what: `${ONE_FILE} brought back out of one archive`,
+  before: (place) => {
+    const { directory, out } = place
+    const others = [`tar cf ${out}/out.tar ${tarOf(directory)}`, ifThere('restic', resticBackup(out, directory))]
+    const whole = '--files-per-bundle 1000000 --bundle-size 10GB'
+    return [newHome(place), `${archiveFiles} ${whole} ${directory}`, ...others].join(' && ')
+  },
+  contenders({ directory, out }) {
+    const before = `rm -rf ${out}/back && mkdir ${out}/back`
+    const path = `${directory}/${ONE_FILE}`
+    return [
+      { name: 'tar xf, that file', command: `tar xf ${out}/out.tar -C ${out}/back ${path.slice(1)}`, before },
+      { name: 'firn find-and-retrieve', command: `${findAndRetrieve} --path ${path} --to ${out}/back`, before },
+      {
+        name: 'restic restore',
+        tool: 'restic',
+        command: restic(out, `restore latest --include ${path} --target ${out}/back`),
+        before,
+      },
+    ]
+  },
+}
+
 const START: Job = {
   name: 'start',
   what: 'begun',
@@ -134,6 +163,6 @@ const START: Job = {
   ],
 }
 
-export const JOBS: readonly Job[] = [ARCHIVE, AGAIN, CRAWL, RESTORE, START]
+export const JOBS: readonly Job[] = [ARCHIVE, AGAIN, CRAWL, RESTORE, ONE, START]
 
 const ifThere = (tool: string, command: string): string => `if command -v ${tool} >/dev/null; then ${command}; fi`

@@ -1,5 +1,5 @@
 /**
- * `npm run bench -- [--trees S,L] [--jobs archive,again,crawl,restore,start] [--rounds 5] [--only tar,firn] [--dir DIR]` (or
+ * `npm run bench -- [--trees S,L] [--jobs archive,again,crawl,restore,one,start] [--rounds 5] [--only tar,firn] [--dir DIR]` (or
  * `--growth <file.svg>`, `--search <files>`, `--rows <files>`, `--queue <jobs>`, `--remote`, `--one-file`): Firn against what a person would type instead. Whole
  * processes, page cache warm, the contenders taking turns in one run; the table shows medians, and ratios to the first contender of
  * each job.

@@ -27,6 +27,7 @@ export interface ArchiveRunParts extends Omit<ArchiveSetParts, 'catalog' | 'queu
       | 'finishSets'
       | 'knownBundles'
       | 'hasLiveLease'
+      | 'reclaimPlans'
     >
   readonly queue: Pick<JobQueue, 'add' | 'addMany' | 'work'>
   readonly index: IndexParts['index']
@@ -112,7 +113,10 @@ export async function archiveRun(parts: ArchiveRunParts, request: SetRequest, op
     const signal = begin(request.vaultId)
     const set = await catalog.createSet(request, parts.owner)
     options.onSet?.(set)
-    return await archiveSet(parts, set, options.leaveOut, { ...setOptions, signal })
+    const ended = await archiveSet(parts, set, options.leaveOut, { ...setOptions, signal })
+    // Where nobody else keeps the database. It is housekeeping: the run is over, whatever becomes of it.
+    if (parts.alone && ended.counts.bundlesStored > 0) await catalog.reclaimPlans().catch(() => {})
+    return ended
   } finally {
     await reconciler.stop()
     // Whatever still runs here was aborted, or is another set's: it is handed back at once.

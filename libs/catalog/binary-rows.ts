@@ -56,6 +56,7 @@ class Rows implements BinaryRows {
   }
 
   int4(value: number): void {
+    if ((value | 0) !== value) throw new RangeError(`${value} has no room in 32 bits`) // else it would be written as another number
     const place = this.fixed(4)
     this.view.setInt32(place, value)
   }

@@ -40,6 +40,31 @@ async function lease(id: string, owner = 'worker') {
   return answer
 }
 
+test('the room of plans comes back once their bundles are stored', async () => {
+  const sql = new pg.Client({ connectionString: scratch.url })
+  await sql.connect()
+  const bytes = async () => Number((await sql.query(`SELECT pg_total_relation_size('bundle') AS bytes`)).rows[0].bytes)
+  // Names that do not compress.
+  const entries = (bundle: number) => Array.from({ length: 2_000 }, (_, i) => entry(`/plans/${hashOf(`${bundle}/${i}`)}`))
+  try {
+    const all = Array.from({ length: 5 }, (_, bundle) => entries(bundle))
+    const ids = await Promise.all(all.map(plan))
+    const planned = await bytes()
+    for (const [i, id] of ids.entries()) {
+      const { attempt } = await lease(id)
+      await catalog.markStored(id, attempt, storedOf(id, all[i] as Entry[]), [])
+    }
+    for (let left = 50; left > 0; left--) {
+      await catalog.reclaimPlans()
+      if ((await bytes()) < planned / 2) return
+      await new Promise((resolve) => setTimeout(resolve, 100)) // the server's own cleaner may be at it
+    }
+    expect(await bytes()).toBeLessThan(planned / 2)
+  } finally {
+    await sql.end()
+  }
+})
+
 describe('leases', () => {
   test('of two workers that race for a bundle one has it, with the plan; the other hears when to look again', async () => {
     const entries = [entry('/data/race')]

@@ -434,6 +434,11 @@ export interface UpkeepVerbs {
   knownBundles(ids: readonly string[]): Promise<Map<string, BundleRow>>
   /** Rebuild: set and bundle as the manifest tells them. Known already as stored: nothing changes, false. */
   adoptBundle(facts: ManifestFacts, vault: { url: string; id: string }, stored: StoredBundle): Promise<boolean>
+  /**
+   * Gives back what the plans of bundles took that are stored by now: a fifth of a catalog, and as much again for each crawl that plans
+   * faster than workers store. A server that only runs with short commands would come to it late, or never.
+   */
+  reclaimPlans(): Promise<void>
   /** Forget what is indexed: every stored bundle is to be indexed again. */
   forgetIndexed(): Promise<void>
   /** The URL with options that a vault was last written with. */

@@ -116,7 +116,7 @@ async function pathsOf(database: Runs, directories: Directories, bundle: bigint)
   const select = `SELECT seq, directory, name FROM file WHERE bundle = $1 AND type <> ${TYPES.indexOf('directory')} ORDER BY seq`
   const packed = await queryPacked(database, select, [bundle], { name: 'paths-of-bundle' })
   const found: { seq: number; directory: number; name: Raw }[] = []
-  while (packed.next()) found.push({ seq: packed.int4(), directory: packed.count(), name: packed.raw() })
+  while (packed.next()) found.push({ seq: packed.int4(), directory: packed.int4(), name: packed.raw() })
   const paths = await directories.pathsOf(new Set(found.map(({ directory }) => directory)))
   return found.map(({ seq, directory, name }) => ({ seq, path: joinRaw(paths.get(directory) as Raw, name) }))
 }
@@ -162,9 +162,9 @@ const clamped = (ns: bigint) => (ns > MOST_NS ? MOST_NS : ns < LEAST_NS ? LEAST_
 
 function writeEntry(out: BinaryRows, entry: Entry, bundle: bigint, seq: number, directory: bigint, owner: number): void {
   out.row(COLUMNS)
-  out.int8(bundle)
+  out.int4(Number(bundle))
   out.int4(seq)
-  out.int8(directory)
+  out.int4(Number(directory))
   out.raw(nameOf(entry.path))
   out.int2(TYPES.indexOf(entry.type))
   out.int2(STATES.indexOf(entry.state))
@@ -221,9 +221,9 @@ function readColumns(packed: PackedRows) {
   const directoryIds: number[] = []
   const ownerIds: number[] = []
   while (packed.next()) {
-    const bundleNumber = packed.int8()
+    const bundleNumber = BigInt(packed.int4())
     const seq = packed.int4()
-    directoryIds.push(packed.count())
+    directoryIds.push(packed.int4())
     names.push(packed.raw())
     const row: Writable<FileRow> = {
       bundleNumber,

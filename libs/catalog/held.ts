@@ -114,7 +114,7 @@ function readColumns(packed: PackedRows) {
   const numbers: number[] = []
   while (packed.next()) {
     ords.push(packed.count())
-    numbers.push(packed.count())
+    numbers.push(packed.int4())
     const file: Writable<HeldFile> = {
       bundle: '',
       dataBundle: '',

@@ -278,7 +278,7 @@ async function* itemRows(fileRows: FileRows, itemId: string): AsyncGenerator<rea
     const page = fileRows.read(
       `SELECT ${FILE_COLUMNS}
        FROM item i, unnest(i.bundles[$2:$3], i.seqs[$2:$3]) WITH ORDINALITY AS k (bundle, seq, n)
-       CROSS JOIN LATERAL (SELECT * FROM file WHERE bundle = k.bundle AND seq = k.seq LIMIT 1) f
+       CROSS JOIN LATERAL (SELECT * FROM file WHERE bundle = k.bundle::int AND seq = k.seq LIMIT 1) f
        WHERE i.id = $1 ORDER BY k.n`,
       [itemId, from, from + FILES_A_PAGE - 1],
     )

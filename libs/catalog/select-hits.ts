@@ -62,7 +62,7 @@ async function newestAtTheirHit(
 const VERSIONS = `
   SELECT ${FILE_COLUMNS}
   FROM (
-    SELECT DISTINCT h.directory, h.name FROM unnest($1::bigint[], $2::int[]) AS u (bundle, seq)
+    SELECT DISTINCT h.directory, h.name FROM unnest($1::int[], $2::int[]) AS u (bundle, seq)
     CROSS JOIN LATERAL (SELECT directory, name FROM file WHERE bundle = u.bundle AND seq = u.seq LIMIT 1) h
   ) k
   CROSS JOIN LATERAL (SELECT * FROM file WHERE directory = k.directory AND name = k.name OFFSET 0) f`

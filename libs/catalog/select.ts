@@ -46,7 +46,7 @@ export async function* select(database: Database, fileRows: FileRows, selection:
 
 /** The inner statement keeps its order: Postgres walks the index of names directory by directory and stops at the limit. */
 const NAMES = (bundles: string, types: string) => `
-  SELECT ${FILE_COLUMNS} FROM unnest($1::bigint[], $2::text[], $3::text[]) AS r (directory, first, last)
+  SELECT ${FILE_COLUMNS} FROM unnest($1::int[], $2::text[], $3::text[]) AS r (directory, first, last)
   CROSS JOIN LATERAL (
     SELECT * FROM file f WHERE f.directory = r.directory AND f.name >= ${toBytes('r.first')} AND f.name <= coalesce(${toBytes('r.last')}, ${AFTER_ALL})
       ${bundles} ${types} ORDER BY f.name LIMIT $4
@@ -59,7 +59,7 @@ async function* namesIn(
   bundles: readonly bigint[] | undefined,
   withDirectories: boolean,
 ): AsyncGenerator<FileRow[]> {
-  const sql = NAMES(bundles ? 'AND f.bundle = ANY($5::bigint[])' : '', withDirectories ? '' : `AND f.type <> ${DIRECTORY}`)
+  const sql = NAMES(bundles ? 'AND f.bundle = ANY($5::int[])' : '', withDirectories ? '' : `AND f.type <> ${DIRECTORY}`)
   const ask = (left: readonly Range[], limit: number) =>
     fileRows.readPlaced(sql, [
       left.map(({ directory }) => directory),
@@ -146,11 +146,11 @@ async function* rangesOfBundles(
 ): AsyncGenerator<Range[]> {
   const connection = await database.connect()
   try {
-    await connection.query('CREATE TEMPORARY TABLE chosen (n bigint, directory bigint)')
+    await connection.query('CREATE TEMPORARY TABLE chosen (n bigint, directory int)')
     await connection.query(
       `INSERT INTO chosen
        SELECT row_number() OVER (ORDER BY h.name COLLATE "C", d.path), d.id
-       FROM (SELECT DISTINCT directory FROM file WHERE bundle = ANY($1::bigint[])) f
+       FROM (SELECT DISTINCT directory FROM file WHERE bundle = ANY($1::int[])) f
        JOIN directory d ON d.id = f.directory JOIN host h ON h.number = d.host
        WHERE $2::text IS NULL OR h.name = $2`,
       [numbers, host === undefined ? null : cleanText(host)],

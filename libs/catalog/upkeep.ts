@@ -53,6 +53,11 @@ export function upkeepVerbs(database: Database, fileRows: FileRows, prisma: Pris
 
     adoptBundle: (facts, vault, stored) => adoptBundle(database, fileRows, facts, vault, stored),
 
+    async reclaimPlans() {
+      // Whoever is at it already is not waited for.
+      await database.query('VACUUM (SKIP_LOCKED) bundle')
+    },
+
     async forgetIndexed() {
       await database.query('UPDATE bundle SET indexed = FALSE WHERE indexed')
     },

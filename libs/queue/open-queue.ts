@@ -11,31 +11,34 @@ export interface QueueDeps {
   readonly traced?: boolean
 }
 
-type Opener = (url: string, deps: QueueDeps) => Promise<JobQueue>
+export type QueueOpener = (url: string, deps: QueueDeps) => Promise<JobQueue>
 
-const openPostgres: Opener = async (url, deps) => {
+const postgres = async (): Promise<QueueOpener> => {
   const { openPostgresQueue } = await import('./postgres/postgres-queue.js')
-  return openPostgresQueue({ url, ...deps })
+  return (url, deps) => openPostgresQueue({ url, ...deps })
 }
 
-const openRedis: Opener = async (url, deps) => {
+const redis = async (): Promise<QueueOpener> => {
   const { openRedisQueue } = await import('./redis/redis-queue.js')
-  return openRedisQueue({ url, ...deps })
+  return (url, deps) => openRedisQueue({ url, ...deps })
 }
 
-const SCHEMES: Record<string, Opener> = {
-  postgres: openPostgres,
-  postgresql: openPostgres,
-  redis: openRedis,
-  rediss: openRedis,
-  'redis+sentinel': openRedis,
-  'rediss+sentinel': openRedis,
+const SCHEMES: Record<string, () => Promise<QueueOpener>> = {
+  postgres,
+  postgresql: postgres,
+  redis,
+  rediss: redis,
+  'redis+sentinel': redis,
+  'rediss+sentinel': redis,
 }
 
-export async function openQueue(url: string, deps: QueueDeps): Promise<JobQueue> {
+export const openQueue: QueueOpener = async (url, deps) => (await loadQueue(url))(url, deps)
+
+/** The first half of it, which may be done before the URL that a bare `postgres:` stands for is known. */
+export async function loadQueue(url: string): Promise<QueueOpener> {
   const scheme = /^([a-z][a-z0-9+.-]*):/.exec(url)?.[1]
-  const open = scheme !== undefined && Object.hasOwn(SCHEMES, scheme) ? SCHEMES[scheme] : undefined
-  if (open) return open(url, deps)
+  const load = scheme !== undefined && Object.hasOwn(SCHEMES, scheme) ? SCHEMES[scheme] : undefined
+  if (load) return load()
   // The URL itself may hold a password: only its scheme is said.
   const said = scheme === undefined ? 'The queue URL has no scheme' : `"${scheme}:" is no kind of queue that Firn knows`
   throw new FirnError(

@@ -63,12 +63,16 @@ export function openRuntime({
   const releasers = createReleasers()
   const embedded = config.databaseUrl === 'embedded:'
   const vaults = openVaults(config, releasers.push)
-  // Whoever needs it asks for it before loading what is to be done with it: the embedded server starts meanwhile.
+  let starting = () => {}
+  const started = new Promise<void>((resolve) => {
+    starting = resolve
+  })
   const database = once(async () => {
     let url = config.databaseUrl
     if (embedded) {
       const { openEmbeddedPostgres } = await import('./postgres/embedded-postgres.js')
-      const postgres = await openEmbeddedPostgres({ home: config.home, log: (text) => log.debug({}, text) })
+      const debug = (text: string) => log.debug({}, text)
+      const postgres = await openEmbeddedPostgres({ home: config.home, log: debug, onStarting: starting }).finally(starting)
       releasers.push(() => postgres.close())
       url = postgres.url
     }
@@ -77,16 +81,25 @@ export function openRuntime({
     else await migrations.assertMigrated(url)
     return url
   })
+  /** Loads modules while the embedded server starts: their code keeps this thread busy, and before that it would keep the server waiting. */
+  const meanwhile = async <T>(load: () => Promise<T>): Promise<T> => {
+    if (embedded) {
+      database().catch(() => {}) // thrown to whoever needs it
+      await started
+    }
+    return load()
+  }
   /** Queue and index may lie in the catalog's database. */
   const inDatabaseOr = (url: string) => (url === 'postgres:' ? database() : url)
   const catalog = once(async () => {
-    const [url, { openCatalog }] = await Promise.all([database(), import('#libs/catalog/open-catalog.js')])
+    const [url, { openCatalog }] = await Promise.all([database(), meanwhile(() => import('#libs/catalog/open-catalog.js'))])
     const catalog = await openCatalog({ url, poolSize: config.workers + 6 })
     releasers.push(() => catalog.close())
     return withSteps('catalog', catalog)
   })
   const queue = once(async () => {
-    const [url, { openQueue }] = await Promise.all([inDatabaseOr(config.queueUrl), import('#libs/queue/open-queue.js')])
+    const load = async () => (await import('#libs/queue/open-queue.js')).loadQueue(config.queueUrl)
+    const [url, openQueue] = await Promise.all([inDatabaseOr(config.queueUrl), meanwhile(load)])
     const onError = (error: unknown) => log.warn({ error: String(error) }, 'queue')
     const queue = await openQueue(url, { onError, onNotice, traced: config.telemetry === 'opentelemetry' })
     releasers.push(() => queue.close())
@@ -104,7 +117,8 @@ export function openRuntime({
     catalog,
     queue,
     index: once(async () => {
-      const [url, { openSearchIndex }] = await Promise.all([inDatabaseOr(config.searchUrl), import('#libs/search/open-index.js')])
+      const load = async () => (await import('#libs/search/open-index.js')).loadSearchIndex(config.searchUrl)
+      const [url, openSearchIndex] = await Promise.all([inDatabaseOr(config.searchUrl), meanwhile(load)])
       const index = await openSearchIndex(url)
       releasers.push(() => index.close())
       return withSteps('index', index)

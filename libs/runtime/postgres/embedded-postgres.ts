@@ -23,7 +23,7 @@ export interface EmbeddedPostgres extends AsyncDisposable {
   close(): Promise<void>
 }
 
-export interface EmbeddedPostgresOptions {
+export interface EmbeddedPostgresOptions extends Pick<ServerOptions, 'onStarting'> {
   /** FIRN_HOME, absolute. Made where it is not there yet. */
   readonly home: string
   /** For a debug log. */
@@ -33,7 +33,6 @@ export interface EmbeddedPostgresOptions {
 }
 
 const PRESENCE = 'firn presence'
-const DATABASE = 'firn'
 
 export async function openEmbeddedPostgres(options: EmbeddedPostgresOptions): Promise<EmbeddedPostgres> {
   const server = await prepare(options)
@@ -46,7 +45,6 @@ export async function openEmbeddedPostgres(options: EmbeddedPostgresOptions): Pr
     const lock = await lockOf(server)
     try {
       const client = await connectOrStart(server, `${PRESENCE} ${process.pid}`)
-      await makeDatabase(client)
       stay(client, false)
       client.once('end', () => void returnAfterCrash())
       return { client, socketDirectory: await socketDirectoryOf(server) }
@@ -86,7 +84,7 @@ export async function openEmbeddedPostgres(options: EmbeddedPostgresOptions): Pr
     }
   }
 
-  return { url: serverUrl(socketDirectory, DATABASE), close, [Symbol.asyncDispose]: close }
+  return { url: serverUrl(socketDirectory), close, [Symbol.asyncDispose]: close }
 }
 
 interface Presence {
@@ -94,7 +92,7 @@ interface Presence {
   readonly socketDirectory: string
 }
 
-async function prepare({ home, log, durable = true }: EmbeddedPostgresOptions): Promise<ServerOptions> {
+async function prepare({ home, log, durable = true, onStarting }: EmbeddedPostgresOptions): Promise<ServerOptions> {
   await prepareHome(home)
   const directory = join(home, 'postgres')
   const owner = await findOwner(home, join(directory, 'data'))
@@ -104,7 +102,7 @@ async function prepare({ home, log, durable = true }: EmbeddedPostgresOptions): 
     throw new FirnError('usage', `FIRN_HOME ${home} cannot be used: ${reasonOf(error)}.`, { cause: error })
   }
   await refuseUnreachable(home, directory, owner)
-  return { directory, owner, durable, log }
+  return { directory, owner, durable, log, ...(onStarting && { onStarting }) }
 }
 
 /** Closed, unless root keeps it for another user. Where root comes first to the home of an ordinary user, it is that user's. */
@@ -141,11 +139,6 @@ async function lockOf({ directory }: ServerOptions): Promise<{ release(): void }
   } catch (error) {
     throw new FirnError('usage', `${path} cannot be opened: ${reasonOf(error)}.`, { cause: error })
   }
-}
-
-async function makeDatabase(client: pg.Client): Promise<void> {
-  const found = await client.query('SELECT 1 FROM pg_database WHERE datname = $1', [DATABASE])
-  if (found.rowCount === 0) await client.query(`CREATE DATABASE ${DATABASE}`)
 }
 
 async function socketDirectoryOf({ directory }: ServerOptions): Promise<string> {

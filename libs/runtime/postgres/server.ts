@@ -2,7 +2,7 @@
 import { type FileHandle, readFile, rename, rm, stat, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import pg from 'pg'
+import type pg from 'pg'
 import { FirnError } from '#libs/errors/errors.js'
 import { thisOwner } from '#libs/os/owner.js'
 import { reasonOf } from '../home.js'
@@ -22,9 +22,11 @@ export interface ServerOptions {
   /** False: does not survive a power cut. For tests. */
   readonly durable: boolean
   readonly log: (text: string) => void
+  /** Told when the server is on its way, or there: what takes a while to load had better be loaded now, and not before. */
+  readonly onStarting?: () => void
 }
 
-/** A connection to the server's maintenance database, after starting it where it does not run. */
+/** A connection to Firn's database, after starting the server where it does not run, and making the database where it is not there. */
 export async function connectOrStart(options: ServerOptions, applicationName: string): Promise<pg.Client> {
   const { directory, log } = options
   const data = join(directory, 'data')
@@ -42,6 +44,7 @@ export async function connectOrStart(options: ServerOptions, applicationName: st
       await sleep(250)
       continue
     }
+    options.onStarting?.()
     try {
       return await connect(found.socketDirectory, applicationName)
     } catch (error) {
@@ -76,15 +79,43 @@ export async function connectRunning(
 /** SQLSTATE cannot_connect_now. */
 const STARTING_OR_STOPPING = '57P03'
 
+/** SQLSTATE invalid_catalog_name. */
+const NO_DATABASE = '3D000'
+
+/**
+ * To the database that all others will connect to, not to the server's own: the first connection to each, after a start, reads what the
+ * later ones find read.
+ */
 async function connect(socketDirectory: string, applicationName: string): Promise<pg.Client> {
-  const client = new pg.Client({ connectionString: serverUrl(socketDirectory, 'postgres'), application_name: applicationName })
+  try {
+    return await connectTo(socketDirectory, DATABASE, applicationName)
+  } catch (error) {
+    if ((error as { code?: unknown }).code !== NO_DATABASE) throw error
+  }
+  const maker = await connectTo(socketDirectory, 'postgres', applicationName)
+  try {
+    await maker.query(`CREATE DATABASE ${DATABASE}`)
+  } finally {
+    await maker.end()
+  }
+  return connectTo(socketDirectory, DATABASE, applicationName)
+}
+
+async function connectTo(socketDirectory: string, database: string, applicationName: string): Promise<pg.Client> {
+  const { default: pg } = await import('pg')
+  const client = new pg.Client({ connectionString: urlOf(socketDirectory, database), application_name: applicationName })
   client.on('error', () => {}) // 'end' tells it, too
   await client.connect()
   return client
 }
 
+const DATABASE = 'firn'
+
+/** Of Firn's database. */
+export const serverUrl = (socketDirectory: string): string => urlOf(socketDirectory, DATABASE)
+
 /** ssl, port and options are said aloud: PGSSLMODE, PGPORT and PGOPTIONS in a user's environment must not count here. */
-export const serverUrl = (socketDirectory: string, database: string): string =>
+const urlOf = (socketDirectory: string, database: string): string =>
   `postgresql://firn@localhost:5432/${database}?host=${encodeURIComponent(socketDirectory)}&sslmode=disable&options=-cjit%3Doff`
 
 /**
@@ -172,6 +203,7 @@ async function start(options: ServerOptions): Promise<Failure | undefined> {
       end = code ?? signal ?? 'SIGKILL'
     })
     child.unref()
+    options.onStarting?.()
     const recovering = sayLater(options.log, 'the database recovers from a crash; this may take some minutes')
     for (;;) {
       if (end !== undefined) return failureOf(options, end, await readFrom(log, size))

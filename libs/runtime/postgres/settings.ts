@@ -17,6 +17,8 @@ export function serverSettings(socketDirectory: string, durable: boolean): strin
     work_mem: '8MB',
     maintenance_work_mem: '128MB',
     jit: 'off',
+    // Its files are in the kernel's cache for the most part: three more processes to read them only make way for each other.
+    io_method: 'sync',
 
     // Nobody replicates an embedded database. Few, large checkpoints: file rows come in by the hundred thousand.
     wal_level: 'minimal',
