@@ -76,7 +76,9 @@ function sayAges(reporter: Context['reporter'], { olderThan, newerThan, time }: 
 
 async function run(context: Context, runtime: Runtime, request: SetRequest): Promise<SetRow> {
   const { flags, config, reporter, log, signal } = context
-  const [catalog, queue, index] = await Promise.all([runtime.catalog(), runtime.queue(), runtime.index()])
+  const opening = Promise.all([runtime.catalog(), runtime.queue(), runtime.index()])
+  runtime.source.prepare()
+  const [catalog, queue, index] = await opening
   const parts = { ...runtime, catalog, queue, index, packer: runtime.packer() }
   // With the embedded database nobody else would do the work.
   const ownWorkers = (runtime.embedded || flags.workers !== undefined) && !flags.detach
@@ -221,7 +223,9 @@ const shellWord = (text: string): string => (/^[\w@%+=:,./-]+$/.test(text) ? tex
 /** Prints each bundle that would be made, the totals, and what --delete-after-archive would remove. */
 async function dryRun(context: Context, runtime: Runtime, planned: Parameters<typeof planSet>[1]): Promise<ExitCode> {
   const { reporter, signal, flags } = context
-  const catalog = await runtime.catalog()
+  const opening = runtime.catalog()
+  runtime.source.prepare()
+  const catalog = await opening
   const totals = { found: 0, unchanged: 0, files: 0, bytes: 0, bundles: 0, problems: 0 }
   const cuts = planSet({ catalog, source: runtime.source }, planned, runtime.leaveOut, {
     signal,

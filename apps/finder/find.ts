@@ -114,6 +114,8 @@ async function bringBack(
       '--detach with --to needs the embedded database: elsewhere the retriever places files below its own FIRN_RESTORE_DIR',
     )
   }
+  // It starts while the catalog is asked what is needed.
+  if (!flags.detach) parts.placing.prepare()
   const directory = resolve(flags.to ?? config.restoreDir)
   // Detached without --to: the retriever's own directory, below which the retrieval has one of its own.
   const target = rawFromText(flags.detach && flags.to === undefined ? '' : directory)

@@ -3,7 +3,7 @@
  * read, verified and placed. Interrupted at any moment, the same request goes on where it stood.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { openPlacer, type PlaceResult, type Placer } from '#libs/bundle/place.js'
+import { openPlacer, type PlaceOptions, type PlaceResult, type Placer } from '#libs/bundle/place.js'
 import type { Catalog, Consent, FileRow, ItemRow, Layout, RetrievalRow } from '#libs/catalog/catalog.js'
 import { jsonName, type Raw } from '#libs/os/raw.js'
 import { severalAtOnce } from '#libs/os/several-at-once.js'
@@ -27,6 +27,8 @@ export interface RetrieveRequest extends FindRequest {
 }
 
 export interface RetrieveParts extends FindParts, Omit<ThawParts, 'catalog'> {
+  /** One may be waiting already. */
+  readonly placing?: PlaceOptions['threads']
   readonly catalog: FindParts['catalog'] &
     ThawParts['catalog'] &
     Pick<
@@ -159,7 +161,8 @@ export async function retrieve(parts: RetrieveParts, id: string, options: Retrie
   const { signal } = options
   const retrieval = await mustFind(catalog, id)
   const { overwrite, setuid } = retrieval.request as { overwrite: boolean; setuid: boolean }
-  const placer = await openPlacer({ target: options.target, retrievalId: id, overwrite, setuid })
+  const threads = parts.placing && { threads: parts.placing }
+  const placer = await openPlacer({ target: options.target, retrievalId: id, overwrite, setuid, ...threads })
   const tries = new Map<string, number>()
   const told = new Set<string>()
   const own: RetrieveOptions = {

@@ -8,6 +8,7 @@
 import { isFirnError } from '#libs/errors/errors.js'
 import { thisOwner } from '#libs/os/owner.js'
 import type { Raw } from '#libs/os/raw.js'
+import type { ThreadStarter } from '#libs/os/thread-starter.js'
 import type { Entry } from './entry.js'
 import { type Fed, looksAt, workOf } from './place/feed.js'
 import type { Outcome, Reply } from './place/messages.js'
@@ -15,6 +16,7 @@ import { failureOf } from './place/obstacle.js'
 import { dressOf, planPlacing, type Run, withoutDecided } from './place/plan.js'
 import { openStaging, removeStaging } from './place/staging.js'
 import { brokenBy, openTarget, troubleOf } from './place/target.js'
+import { placingThreads } from './place/thread-client.js'
 import { startThreads, type Threads } from './place/threads.js'
 
 export interface PlaceOptions {
@@ -26,6 +28,8 @@ export interface PlaceOptions {
   readonly overwrite: boolean
   /** Keep setuid and setgid bits and file capabilities, where owner and group can be restored too. */
   readonly setuid: boolean
+  /** Made by `placingThreads`: one of them may be waiting already. Default: each is started when it is needed. */
+  readonly threads?: ThreadStarter
 }
 
 /** An entry and where it goes: `at` is relative to the target (`etc/hosts`, `hostA/etc/hosts`). */
@@ -70,6 +74,8 @@ export interface Placer {
   close(): Promise<void>
 }
 
+export { placingThreads }
+
 /** So many pieces are not worth the start of more threads. */
 const FEW = 256
 /** Whoever is asked to finish directories goes on where it stood. */
@@ -88,7 +94,7 @@ export async function openPlacer(options: PlaceOptions): Promise<Placer> {
   }
   const staging = answerable(() => openStaging(target, options.retrievalId))
   const { overwrite, setuid } = options
-  const threads = startThreads({ target, staging, owner: thisOwner(), overwrite, setuid })
+  const threads = startThreads(options.threads ?? placingThreads(), { target, staging, owner: thisOwner(), overwrite, setuid })
   let jobs = 0
   /** Whether anything can stand in the target already. */
   let mayBeThere = !target.fresh

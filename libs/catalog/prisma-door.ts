@@ -26,13 +26,14 @@ export function openPrisma(database: Database): PrismaDoor {
 }
 
 /**
- * Prisma writes its SQL in WebAssembly, a few dozen queries in the life of a command. V8 would at once compile all of it a second time,
- * for speed, which took longer than those queries ever will: about half a second of one processor. For this process alone.
+ * Prisma writes its SQL in WebAssembly, a few dozen queries in the life of a command. V8 would look through all of it first, and then
+ * compile all of it a second time, for speed, which took longer than those queries ever will: about half a second of one processor. So it
+ * looks at what is called, and compiles that once. For this process alone.
  */
-const COMPILED_ONCE = '--liftoff-only'
+const COMPILED_ONCE = ['--wasm-lazy-validation', '--liftoff-only']
 
 async function load(database: Database): Promise<PrismaClient> {
-  setFlagsFromString(COMPILED_ONCE)
+  for (const flag of COMPILED_ONCE) setFlagsFromString(flag)
   const [{ PrismaClient }, { PrismaPg }] = await Promise.all([import('./client/client.js'), import('@prisma/adapter-pg')])
   return new PrismaClient({ adapter: new PrismaPg(database.pool) })
 }

@@ -5,10 +5,12 @@
 import { RETRIEVER } from '#libs/archive/retriever-duty.js'
 import type { Vaults } from '#libs/archive/vaults.js'
 import { openPacker, type Packer } from '#libs/bundle/pack.js'
+import { placingThreads } from '#libs/bundle/place.js'
 import type { Catalog } from '#libs/catalog/catalog.js'
 import { isOwnerGone, thisOwner } from '#libs/os/owner.js'
 import { type Raw, rawFromText } from '#libs/os/raw.js'
 import { withSteps } from '#libs/os/steps.js'
+import type { ThreadStarter } from '#libs/os/thread-starter.js'
 import type { JobQueue } from '#libs/queue/queue.js'
 import type { SearchIndex } from '#libs/search/search-index.js'
 import { openVault } from '#libs/vault/open-vault.js'
@@ -31,7 +33,8 @@ export interface Runtime extends AsyncDisposable {
   readonly host: string
   readonly owner: string
   readonly isGone: (owner: string) => boolean
-  readonly source: Source
+  readonly source: Source & Required<Pick<Source, 'prepare'>>
+  readonly placing: ThreadStarter
   readonly vaults: Vaults
   /** FIRN_HOME, a local vault and the restore directory: never archived. */
   readonly leaveOut: readonly Raw[]
@@ -105,13 +108,18 @@ export function openRuntime({
     releasers.push(() => queue.close())
     return watchedQueue(queue)
   })
+  const source = openTreeSource()
+  const placing = placingThreads()
+  releasers.push(() => source.close())
+  releasers.push(() => placing.close())
   return {
     embedded,
     alone: embedded,
     host: config.host,
     owner: thisOwner(),
     isGone: isOwnerGone,
-    source: openTreeSource(),
+    source,
+    placing,
     vaults,
     leaveOut: leftOut(config),
     catalog,

@@ -4,7 +4,7 @@ import type { Dress } from './dress.js'
 import type { Name, Piece, Symlink } from './plan.js'
 import type { Target } from './target.js'
 
-/** What the thread is started with. */
+/** The first message to the thread. */
 export interface ThreadData {
   readonly target: Target
   readonly staging: Raw

@@ -1,7 +1,7 @@
 /** The main thread's end of one placing thread: each request is answered once, and memory for bytes goes back and forth. */
-import { Worker } from 'node:worker_threads'
 import { errnoOf, FirnError } from '#libs/errors/errors.js'
 import { smallThread } from '#libs/os/memory.js'
+import { type ThreadStarter, threadStarter } from '#libs/os/thread-starter.js'
 import type { Reply, Request, ThreadData } from './messages.js'
 import { type Failure, failureOf } from './obstacle.js'
 import { brokenBy } from './target.js'
@@ -14,11 +14,16 @@ export interface Thread {
   close(): Promise<void>
 }
 
+export const placingThreads = (): ThreadStarter => threadStarter(new URL('./thread.js', import.meta.url), smallThread)
+
 /** `onBuffer`: the memory of a request's bytes is free again. */
-export function startThread(data: Omit<ThreadData, 'stop'>, onBuffer: (buffer: ArrayBuffer) => void): Thread {
+export function startThread(
+  starter: ThreadStarter,
+  data: Omit<ThreadData, 'stop'>,
+  onBuffer: (buffer: ArrayBuffer) => void,
+): Thread {
   const stop = new SharedArrayBuffer(4)
-  const workerData: ThreadData = { ...data, stop }
-  const worker = new Worker(new URL('./thread.js', import.meta.url), { workerData, resourceLimits: smallThread })
+  const worker = starter.start({ ...data, stop } satisfies ThreadData)
   const waiting = new Map<number, { resolve: (reply: Reply) => void; reject: (error: unknown) => void }>()
   let asked = 0
   let ended: unknown

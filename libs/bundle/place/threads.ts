@@ -3,6 +3,7 @@
  * place, for making a small file is mostly waiting for the kernel.
  */
 import { availableParallelism } from 'node:os'
+import type { ThreadStarter } from '#libs/os/thread-starter.js'
 import type { Reply, Request, ThreadData } from './messages.js'
 import { startThread, type Thread } from './thread-client.js'
 
@@ -23,9 +24,9 @@ const MOST_THREADS = 4
 /** Many small files, or a part of a large one, for one message. */
 const BUFFER_BYTES = 1024 * 1024
 
-export function startThreads(data: Omit<ThreadData, 'stop'>): Threads {
+export function startThreads(starter: ThreadStarter, data: Omit<ThreadData, 'stop'>): Threads {
   const buffers: ArrayBuffer[] = []
-  const start = () => startThread(data, (buffer) => void buffers.push(buffer))
+  const start = () => startThread(starter, data, (buffer) => void buffers.push(buffer))
   const threads: Thread[] = [start()]
   const first = threads[0] as Thread
   const leastBusy = () => threads.reduce((least, thread) => (thread.waiting() < least.waiting() ? thread : least), first)

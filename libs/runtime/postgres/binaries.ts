@@ -8,25 +8,35 @@ import { createRequire } from 'node:module'
 import { basename, dirname, join, relative, resolve } from 'node:path'
 import { FirnError } from '#libs/errors/errors.js'
 import { reasonOf } from '../home.js'
+import { mayNotSwitchUser } from './init-cluster.js'
+import { writeKept } from './kept-file.js'
 import type { Owner } from './owner.js'
 import { run } from './run.js'
 
 export interface Binaries {
+  /** Where they lie. */
+  readonly native: string
   readonly initdb: string
   readonly postgres: string
   /** `18`, as in a data directory's PG_VERSION. */
   readonly major: string
 }
 
-/** `directory`: where a copy may be made. Called under the lock, with no server running. */
-export async function findBinaries(directory: string, owner: Owner): Promise<Binaries> {
+/**
+ * `directory`: where a copy may be made. `trusting`: those that started the server last are not tried first. Called under the lock, with no
+ * server running. Throws `usage` where the owner cannot reach the directory.
+ */
+export async function findBinaries(directory: string, owner: Owner, trusting: boolean): Promise<Binaries> {
   const shipped = locate()
   const manifest = JSON.parse(await readFile(join(dirname(shipped), 'package.json'), 'utf8')) as { version: string }
   const at = (native: string): Binaries => ({
+    native,
     initdb: join(native, 'bin', 'initdb'),
     postgres: join(native, 'bin', 'postgres'),
     major: manifest.version.split('.')[0] ?? '',
   })
+  if (trusting && (await readFile(join(directory, LAST), 'utf8').catch(() => '')) === shipped) return at(shipped)
+  await refuseUnreachable(directory, owner)
   const links = await readLinks(shipped)
   if ((await linksAreThere(shipped, links)) && (await canRun(at(shipped), owner))) return at(shipped)
 
@@ -51,6 +61,28 @@ export async function findBinaries(directory: string, owner: Owner): Promise<Bin
     })
   }
   return binaries
+}
+
+/** Names the place of the programs that started the server last. */
+const LAST = 'programs'
+
+/** Where that cannot be written they are tried again the next time. */
+export async function rememberBinaries(directory: string, { native }: Binaries): Promise<void> {
+  const path = join(directory, LAST)
+  const known = await readFile(path, 'utf8').catch(() => '')
+  if (known !== native) await writeKept(path, native).catch(() => {})
+}
+
+async function refuseUnreachable(directory: string, owner: Owner): Promise<void> {
+  if (owner.as.uid === undefined) return
+  const tried = await run('/bin/sh', ['-c', 'cd "$0"', directory], owner.as)
+  if (tried.code === 0) return
+  if (tried.code === 'EPERM' || tried.code === 'EINVAL') throw mayNotSwitchUser()
+  throw new FirnError(
+    'usage',
+    `FIRN_HOME ${dirname(directory)} cannot be reached by ${owner.name}, as whom Postgres runs because it refuses root: ` +
+      'choose one below directories that everybody may pass, such as /var/lib/firn.',
+  )
 }
 
 function locate(): string {

@@ -325,6 +325,27 @@ describe('the embedded database of root', () => {
     })
   })
 
+  asRoot('refuses it also where it could be reached the last time, and starts when it can be again', async () => {
+    await (await open()).close()
+    await chmod(top, 0o700)
+    await expect(open()).rejects.toMatchObject({ code: 'usage', message: expect.stringMatching(/cannot be reached by/) })
+    await chmod(top, 0o755)
+    await using postgres = await open()
+    expect(await ask(postgres.url, 'SELECT 1')).toEqual([1])
+  })
+
+  asRoot(
+    'finds its programs again where they lay when it started last, and elsewhere when they are gone from there',
+    async () => {
+      await (await open()).close()
+      const note = join(home, 'postgres/programs')
+      const place = await readFile(note, 'utf8')
+      await writeFile(note, join(top, 'gone'))
+      await (await open()).close()
+      expect(await readFile(note, 'utf8')).toBe(place)
+    },
+  )
+
   asOrdinaryUser('in the home of an ordinary user belongs to that user, who can go on with it', async () => {
     await mkdir(home)
     await chown(home, ...NOBODY)

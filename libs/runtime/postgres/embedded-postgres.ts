@@ -9,11 +9,9 @@ import type pg from 'pg'
 import { errnoOf, FirnError } from '#libs/errors/errors.js'
 import { flock } from '#libs/os/libc.js'
 import { prepareHome, reasonOf } from '../home.js'
-import { mayNotSwitchUser } from './init-cluster.js'
 import { openKept } from './kept-file.js'
 import { findOwner, type Owner } from './owner.js'
 import { readPostmaster } from './postmaster.js'
-import { run } from './run.js'
 import { connectOrStart, connectRunning, type ServerOptions, serverUrl, stopServer } from './server.js'
 
 export interface EmbeddedPostgres extends AsyncDisposable {
@@ -101,7 +99,6 @@ async function prepare({ home, log, durable = true, onStarting }: EmbeddedPostgr
   } catch (error) {
     throw new FirnError('usage', `FIRN_HOME ${home} cannot be used: ${reasonOf(error)}.`, { cause: error })
   }
-  await refuseUnreachable(home, directory, owner)
   return { directory, owner, durable, log, ...(onStarting && { onStarting }) }
 }
 
@@ -117,18 +114,6 @@ async function makeDirectory(directory: string, home: string, owner: Owner): Pro
   }
   await chmod(directory, mode)
   if (isTheirs && owner.as.uid !== undefined) await chown(directory, owner.uid, owner.gid)
-}
-
-async function refuseUnreachable(home: string, directory: string, owner: Owner): Promise<void> {
-  if (owner.as.uid === undefined) return
-  const tried = await run('/bin/sh', ['-c', 'cd "$0"', directory], owner.as)
-  if (tried.code === 0) return
-  if (tried.code === 'EPERM' || tried.code === 'EINVAL') throw mayNotSwitchUser()
-  throw new FirnError(
-    'usage',
-    `FIRN_HOME ${home} cannot be reached by ${owner.name}, as whom Postgres runs because it refuses root: ` +
-      'choose one below directories that everybody may pass, such as /var/lib/firn.',
-  )
 }
 
 async function lockOf({ directory }: ServerOptions): Promise<{ release(): void }> {

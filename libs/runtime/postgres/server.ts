@@ -6,7 +6,7 @@ import type pg from 'pg'
 import { FirnError } from '#libs/errors/errors.js'
 import { thisOwner } from '#libs/os/owner.js'
 import { reasonOf } from '../home.js'
-import { findBinaries } from './binaries.js'
+import { findBinaries, rememberBinaries } from './binaries.js'
 import { initCluster, mayNotSwitchUser, withoutPrefix, wrongLibrary } from './init-cluster.js'
 import { openKept, writeKept } from './kept-file.js'
 import type { Owner } from './owner.js'
@@ -32,13 +32,19 @@ export async function connectOrStart(options: ServerOptions, applicationName: st
   const data = join(directory, 'data')
   const recovering = sayLater(log, 'the database recovers from a crash; this may take some minutes')
   const began = performance.now()
+  let trusting = true
   for (let starts = 0; ; ) {
     const found = await readPostmaster(data)
     const startedBy = await readStarter(directory)
     if (!found || (await isDead(found, data, startedBy))) {
       if (found) await forget(found)
-      const failure = await start(options)
+      const failure = await start(options, trusting)
       if (failure === undefined) continue
+      // What was found out when it started last may have changed: the place of its programs, or who may pass there.
+      if (trusting) {
+        trusting = false
+        continue
+      }
       // Processes of a server that was killed may need a moment to notice it; until then its memory is in use.
       if (++starts >= 40 || !failure.mayPass) throw failure.error
       await sleep(250)
@@ -181,11 +187,11 @@ interface Failure {
   readonly mayPass: boolean
 }
 
-/** Returns when the server has said `ready`, or why it did not. */
-async function start(options: ServerOptions): Promise<Failure | undefined> {
+/** Returns when the server has said `ready`, or why it did not. `trusting`: what was found out for the last start is not asked again. */
+async function start(options: ServerOptions, trusting: boolean): Promise<Failure | undefined> {
   const { directory, owner, durable } = options
   const data = join(directory, 'data')
-  const binaries = await findBinaries(directory, owner)
+  const binaries = await findBinaries(directory, owner, trusting)
   await initCluster(directory, binaries, owner, durable)
   const socketDirectory = await openSocketDirectory(directory, owner)
   await writeKept(join(directory, 'started-by'), thisOwner())
@@ -208,7 +214,10 @@ async function start(options: ServerOptions): Promise<Failure | undefined> {
     for (;;) {
       if (end !== undefined) return failureOf(options, end, await readFrom(log, size))
       const found = await readPostmaster(data)
-      if (found?.pid === child.pid && found?.status === 'ready') return undefined
+      if (found?.pid === child.pid && found?.status === 'ready') {
+        await rememberBinaries(directory, binaries)
+        return undefined
+      }
       recovering()
       await sleep(5)
     }

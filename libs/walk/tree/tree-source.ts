@@ -1,28 +1,26 @@
 /** The source that walks local file systems, on a thread of its own: a directory of a million entries must not stop the heart. */
-import { MessageChannel, receiveMessageOnPort, Worker } from 'node:worker_threads'
+import { MessageChannel, receiveMessageOnPort } from 'node:worker_threads'
 import { decodePlan } from '#libs/bundle/plan.js'
 import { FirnError } from '#libs/errors/errors.js'
 import { smallThread } from '#libs/os/memory.js'
+import { type ThreadStarter, threadStarter } from '#libs/os/thread-starter.js'
 import type { Source, WalkPage, WalkRequest } from '../source.js'
 import { compileFilters } from './filters.js'
 import { PAGES, PAGES_AHEAD, STOPPED, type WalkMessage, type WalkThreadData } from './walk-messages.js'
 
-export const openTreeSource = (): Source => ({ walk })
+export function openTreeSource(): Source & Required<Pick<Source, 'prepare' | 'close'>> {
+  const threads = threadStarter(new URL('./walk-thread.js', import.meta.url), smallThread)
+  return { walk: (request, { signal } = {}) => walk(threads, request, signal), prepare: threads.prepare, close: threads.close }
+}
 
-async function* walk(request: WalkRequest, options: { signal?: AbortSignal } = {}): AsyncGenerator<WalkPage> {
-  const { signal } = options
+async function* walk(threads: ThreadStarter, request: WalkRequest, signal: AbortSignal | undefined): AsyncGenerator<WalkPage> {
   signal?.throwIfAborted()
   // A pattern that cannot be read is known here: errors that come over from a thread have lost their code.
   compileFilters(request)
   const state = new Int32Array(new SharedArrayBuffer(8))
   Atomics.store(state, PAGES, PAGES_AHEAD)
   const { port1, port2 } = new MessageChannel()
-  const workerData: WalkThreadData = { request, state, port: port2 }
-  const thread = new Worker(new URL('./walk-thread.js', import.meta.url), {
-    workerData,
-    transferList: [port2],
-    resourceLimits: smallThread,
-  })
+  const thread = threads.start({ request, state, port: port2 } satisfies WalkThreadData, [port2])
 
   // Holds at most the pages that the thread may be ahead.
   const inbox: WalkMessage[] = []
