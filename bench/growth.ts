@@ -1,7 +1,7 @@
 /** `npm run bench -- --growth <file.svg>`: time and memory of archiving against the number of files, as a table and as a picture. */
 import { writeFileSync } from 'node:fs'
 import type { Contender, Place } from './jobs.js'
-import { type Measured, median } from './measure.js'
+import { cell, type Measured, median } from './measure.js'
 import { type Panel, plot } from './plot.js'
 import { type Tree, treeOf } from './trees.js'
 
@@ -27,7 +27,7 @@ export async function benchGrowth(file: string, { placeOf, contenders, takeTurns
   console.log(`| | ${COUNTS.map((files) => files.toLocaleString('en')).join(' | ')} |\n|---${'|---'.repeat(COUNTS.length)}|`)
   for (const [name, points] of found)
     console.log(
-      `| ${name} | ${points.map(({ seconds, megabytes }) => `${seconds.toFixed(2)} s, ${megabytes.toFixed()} MB`).join(' | ')} |`,
+      `| ${cell(name)} | ${points.map(({ seconds, megabytes }) => `${seconds.toFixed(2)} s, ${megabytes.toFixed()} MB`).join(' | ')} |`,
     )
   const panel = (title: string, yLabel: string, key: 'seconds' | 'megabytes'): Panel => ({
     title,
@@ -35,7 +35,8 @@ export async function benchGrowth(file: string, { placeOf, contenders, takeTurns
     xLabel: 'files of 1 KB mean',
     lines: [...found].map(([name, points]) => ({
       name: name.replace(/,.*/, ''),
-      points: points.map((point) => ({ x: point.files, y: point[key] })),
+      // What is over before its memory is sampled once has none, and no place on a logarithmic axis.
+      points: points.flatMap((point) => (point[key] > 0 ? { x: point.files, y: point[key] } : [])),
     })),
   })
   writeFileSync(

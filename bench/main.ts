@@ -12,7 +12,7 @@ import { parseArgs } from 'node:util'
 import { benchCatalog } from './catalog.js'
 import { benchGrowth } from './growth.js'
 import { type Contender, JOBS, type Job, type Place } from './jobs.js'
-import { type Measured, measure, median } from './measure.js'
+import { cell, type Measured, measure, median } from './measure.js'
 import { benchOneFile } from './one-file.js'
 import { benchQueue } from './queue.js'
 import { benchRemote } from './remote.js'
@@ -118,7 +118,7 @@ function print(title: string, files: number, results: ReadonlyMap<string, readon
     const peak = median(runs.map((run) => run.peakBytes)) / 1e6
     const cpu = median(runs.map((run) => run.cpuSeconds))
     const row = [
-      name,
+      cell(name),
       seconds.toFixed(2),
       (seconds / base).toFixed(2),
       Math.round(files / seconds),

@@ -91,6 +91,9 @@ function family(root: number): Sampled[] {
   return [...processes.values()].filter(({ pid }) => within(pid))
 }
 
+/** As a cell of a Markdown table. */
+export const cell = (text: string): string => text.replaceAll('|', '\\|')
+
 export function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b)
   return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN

@@ -36,6 +36,7 @@ export function plot(panels: readonly Panel[]): string {
   })
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="sans-serif" font-size="12">`,
+    `<title>${escaped(panels.map(({ title }) => title).join('; '))}</title>`,
     `<rect width="${width}" height="${height}" fill="white"/>`,
     ...panels.map((panel, i) => `<g transform="translate(${i * WIDTH} 0)">${drawn(panel)}</g>`),
     ...legend,
