@@ -207,6 +207,15 @@ describe('a vault in a directory', () => {
     expect((await readdir(directory)).filter((name) => name.endsWith('.tmp'))).toEqual([])
   })
 
+  test('sweeps the probe that could not be removed after it was tried whether the vault can be written', async () => {
+    await withVault(async (vault) => {
+      await vault.prepare()
+      await writeFile(join(directory, `.prepare.${'a'.repeat(16)}.tmp`), '?')
+      expect(await vault.sweep(() => false)).toEqual([])
+      expect(await readdir(directory)).toEqual([])
+    })
+  })
+
   test('forgets no thaw state in a sweep but those without an object', async () => {
     const vault = openLocalVault({ directory, thawSeconds: 5 })
     try {

@@ -50,6 +50,9 @@ export async function localOptions(url: VaultUrl, prices: () => Promise<PriceLis
   return { directory, ...(thaw !== undefined && { thawSeconds: Number(thaw) }), ...priced }
 }
 
+/** What the temporary is called that tries whether the vault can be written. No object has such a key: those have directories. */
+const PROBE = 'prepare'
+
 const quoteOf = (prices: PriceList, storageClass: string) => (request: QuoteRequest) =>
   quoteFor(prices, { service: 's3', storageClass, region: 'us-east-1' }, request)
 
@@ -210,7 +213,7 @@ export function openLocalVault(options: LocalVaultOptions): Vault {
           await syncDirectory(parent)
           if (parent === '/') break
         }
-        const probe = join(root, temporaryName('prepare'))
+        const probe = join(root, temporaryName(PROBE))
         const handle = await open(probe, 'wx', 0o600)
         try {
           await handle.write('?')
@@ -357,11 +360,12 @@ export function openLocalVault(options: LocalVaultOptions): Vault {
           signal?.throwIfAborted()
           // A thaw state belongs to its object as long as there is one.
           if (kind === 'thaw' && (await statOf(join(root, key)))) continue
-          if (!(await isDead(key))) continue
+          // A probe lives for a moment, and does not need its name: what is there was left by one that could not remove it.
+          if (key !== PROBE && !(await isDead(key))) continue
           await unlink(path).catch((error) => {
             if (errnoOf(error) !== 'ENOENT') throw error
           })
-          removed.add(key)
+          if (key !== PROBE) removed.add(key)
         }
       } catch (error) {
         throw localError(error, `The vault ${id} cannot be swept`)
