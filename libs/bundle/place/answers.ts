@@ -18,6 +18,7 @@ interface Job {
   now?: { piece: Piece; way: PieceUnderWay }
 }
 
+/** Answers each request in turn; what it throws, the thread tells in place of an answer. */
 export function openAnswers(data: ThreadData): (request: Request) => Reply {
   const stop = new Int32Array(data.stop)
   const tick = () => {
@@ -93,7 +94,6 @@ export function openAnswers(data: ThreadData): (request: Request) => Reply {
     }
   }
 
-  /** Thousands of files of which there is nothing to tell are numbers, not objects. */
   /** Feeds the pieces with the bytes of the tar that begin at `offset`. */
   function advance(job: Job, bytes: Buffer, offset: number, outcomes: Outcome[]): void {
     const end = offset + bytes.length
@@ -136,6 +136,7 @@ export function openAnswers(data: ThreadData): (request: Request) => Reply {
   }
 }
 
+/** Thousands of files of which there is nothing to tell are numbers, not objects. */
 function told(outcomes: readonly Outcome[]): Pick<Reply, 'placed' | 'outcomes'> {
   const placed: number[] = []
   const others: Outcome[] = []
