@@ -3,15 +3,15 @@
  * Nothing here grows with the tree: pages come from the walk, plans go to the catalog, hard links wait in the catalog's link store.
  */
 import { type Cut, createCutter } from '#libs/bundle/cut.js'
-import { type HeldBytes, isFile, type PlannedEntry, type Problem } from '#libs/bundle/entry.js'
+import { isFile, type PlannedEntry, type Problem } from '#libs/bundle/entry.js'
 import { encodePlan } from '#libs/bundle/plan.js'
-import type { Catalog, HeldFile, SetRow } from '#libs/catalog/catalog.js'
+import type { Catalog, SetRow } from '#libs/catalog/catalog.js'
 import { oneAhead } from '#libs/os/one-ahead.js'
 import type { Raw } from '#libs/os/raw.js'
-import { nameOf, parentOf } from '#libs/os/raw.js'
 import type { JobQueue } from '#libs/queue/queue.js'
 import type { Vault } from '#libs/vault/vault.js'
 import type { Source, WalkPage } from '#libs/walk/source.js'
+import { comparePage } from './compare.js'
 import { type CrawlOptions, optionsFromJson } from './crawl-options.js'
 import { keepLease } from './keep-lease.js'
 import { marksOf } from './root-sight.js'
@@ -150,22 +150,18 @@ export async function* planSet(
   await using held = await parts.catalog.openHeld({ host: set.host, vaultId: set.vaultId })
   const walk = parts.source.walk({ roots: set.roots, leaveOut, ...options.walk }, signal ? { signal } : {})
 
-  const tooLarge = ({ type, size }: PlannedEntry) => type === 'file' && set.maxFileBytes !== undefined && size > set.maxFileBytes
+  const limit = set.maxFileBytes ?? Number.POSITIVE_INFINITY
   const judged = async (page: WalkPage) => ({
     page,
-    compared: await compare(
-      held,
-      page.entries.filter((entry) => !tooLarge(entry)),
-      options.force,
-    ),
+    ...(await comparePage(held, page, { force: options.force, limit, ...(set.id !== undefined && { setId: set.id }) })),
   })
   // While one page is dealt with, the next is looked up.
-  for await (const { page, compared } of oneAhead(walk, judged)) {
+  for await (const { page, tooLarge, compared, unchanged: alike } of oneAhead(walk, judged)) {
     signal?.throwIfAborted()
     for (const path of page.leftOut) events.onLeftOut?.(path)
-    const problems = [...page.problems, ...page.entries.filter(tooLarge).map(({ path, size }) => largeProblem(path, size, set))]
+    const problems = [...page.problems, ...tooLarge.map(({ path, size }) => largeProblem(path, size, set))]
     if (problems.length > 0) await events.problemsSeen(problems)
-    let unchanged = 0
+    let unchanged = alike
     const linked: PlannedEntry[] = []
     for (const found of compared) {
       const { entry } = found
@@ -196,61 +192,6 @@ const largeProblem = (path: Raw, size: number, { maxFileBytes, vaultId }: Planne
   kind: 'failed',
   reason: `has ${size} bytes, and ${vaultId} takes files of ${maxFileBytes} at most`,
 })
-
-/** `setId`: of the set whose bundle has this path, as it is now or as it was. */
-type Compared = { readonly entry: PlannedEntry; readonly setId?: string } & (
-  | { readonly is: 'new' }
-  | { readonly is: 'live' }
-  /** `bundles`: the one that lists it and the one that holds its bytes. */
-  | { readonly is: 'unchanged'; readonly bundles: readonly string[]; readonly held?: HeldBytes }
-)
-
-/** Looks a page of the walk up in the catalog and says of each entry, in order, whether it must travel. */
-export async function compare(
-  held: Awaited<ReturnType<Catalog['openHeld']>>,
-  entries: readonly PlannedEntry[],
-  force: boolean,
-): Promise<Compared[]> {
-  if (force) return entries.map((entry) => ({ entry, is: 'new' }))
-  const ranges = new Map<Raw, { directory: Raw; first: Raw; last: Raw }>()
-  for (const { path } of entries) {
-    const directory = parentOf(path)
-    const name = nameOf(path)
-    const range = ranges.get(directory)
-    if (range === undefined) ranges.set(directory, { directory, first: name, last: name })
-    else {
-      if (name < range.first) range.first = name
-      if (name > range.last) range.last = name
-    }
-  }
-  const asked = [...ranges.values()]
-  const answers = await held.lookup(asked)
-  const versions = new Map<Raw, Map<Raw, HeldFile>>()
-  asked.forEach((range, index) => {
-    const files = answers[index] ?? []
-    if (files.length > 0) versions.set(range.directory, new Map(files.map((file) => [file.name, file])))
-  })
-  return entries.map((entry) => judge(entry, versions.get(parentOf(entry.path))?.get(nameOf(entry.path))))
-}
-
-function judge(entry: PlannedEntry, known: HeldFile | undefined): Compared {
-  if (known === undefined) return { entry, is: 'new' }
-  const { setId, sha256, offset } = known
-  // The size of a symlink or a directory says nothing.
-  const sameSize = entry.type !== 'file' || known.size === entry.size
-  if (!sameKind(entry, known) || !sameSize || known.mtimeNs !== entry.mtimeNs || known.state !== 'ok')
-    return { entry, setId, is: 'new' }
-  const held = sha256 === undefined || offset === undefined ? undefined : { bundle: known.dataBundle, offset, sha256 }
-  if (known.ctimeNs === entry.ctimeNs && known.ino === entry.ino) {
-    if (known.live) return { entry, setId, is: 'live' }
-    return { entry, setId, is: 'unchanged', bundles: [known.bundle, known.dataBundle], ...(held && { held }) }
-  }
-  if (known.live || entry.type !== 'file' || held === undefined) return { entry, setId, is: 'new' }
-  return { entry: { ...entry, held }, setId, is: 'new' }
-}
-
-const sameKind = (entry: PlannedEntry, held: HeldFile) =>
-  entry.type === held.type || (entry.type === 'file' && held.type === 'hardlink')
 
 /** Pages ordered by inode, cut where the inode changes. An inode has at most some ten thousand names: a group fits in memory. */
 export async function* groupsOf(pages: AsyncIterable<readonly PlannedEntry[]>): AsyncGenerator<PlannedEntry[]> {

@@ -14,7 +14,8 @@ import { linkStat } from '#libs/os/stat.js'
 import { step } from '#libs/os/steps.js'
 import type { Vault } from '#libs/vault/vault.js'
 import type { Source } from '#libs/walk/source.js'
-import { compare, groupsOf, type PlannedSet } from './crawl.js'
+import { compare } from './compare.js'
+import { groupsOf, type PlannedSet } from './crawl.js'
 import { isOf, readObject } from './stored-manifest.js'
 import { sentence } from './thaw-items.js'
 
@@ -58,7 +59,7 @@ export async function removeArchived(
   for await (const page of walk) {
     signal?.throwIfAborted()
     const linked: PlannedEntry[] = []
-    for (const found of await compare(held, page.entries, false)) {
+    for (const found of await compare(held, page.entries)) {
       const { entry } = found
       if (!isFile(entry.type)) continue
       const archived = found.is === 'unchanged'

@@ -6,6 +6,7 @@
  * All clocks are the database's.
  */
 import type { Entry, PlannedEntry, Problem } from '#libs/bundle/entry.js'
+import type { NameRange } from '#libs/bundle/name-ranges.js'
 import type { Raw } from '#libs/os/raw.js'
 
 export interface Catalog extends CrawlVerbs, BundleVerbs, FindVerbs, RetrievalVerbs, UpkeepVerbs, WorkerVerbs {
@@ -91,6 +92,11 @@ export interface HeldLookup extends AsyncDisposable {
    * One answer per asked range, in the order asked; names ascending.
    */
   lookup(ranges: readonly { directory: Raw; first: Raw; last: Raw }[]): Promise<readonly (readonly HeldFile[])[]>
+  /**
+   * The same question about whole ranges, an answer for each in the order asked. `same`: exactly these entries are held, each in one version,
+   * as they are, in `stored` bundles of other sets than `setId`. `none`: nothing was ever archived under these names. `look`: ask `lookup`.
+   */
+  match(ranges: readonly NameRange[], setId?: string): Promise<readonly ('same' | 'none' | 'look')[]>
 }
 
 export interface CrawlVerbs {

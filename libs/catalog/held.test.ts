@@ -1,4 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
+import type { Entry } from '#libs/bundle/entry.js'
+import { nameRanges } from '#libs/bundle/name-ranges.js'
 import type { Raw } from '#libs/os/raw.js'
 import type { Catalog, HeldFile, SetRow } from './catalog.js'
 import {
@@ -7,6 +9,7 @@ import {
   newSet,
   nobodyIsGone,
   OWNER,
+  planned,
   planOf,
   raw,
   type ScratchCatalog,
@@ -32,6 +35,11 @@ const where = { host: 'alpha', vaultId: VAULT.id }
 async function held(ranges: ReturnType<typeof range>[], place = where) {
   await using session = await catalog.openHeld(place)
   return session.lookup(ranges)
+}
+/** As a walk would see these entries now. */
+async function match(entries: readonly Entry[], { setId, place = where }: { setId?: string; place?: typeof where } = {}) {
+  await using session = await catalog.openHeld(place)
+  return session.match(nameRanges(entries.map(planned)), setId)
 }
 const names = (files: readonly HeldFile[] | undefined) => files?.map(({ name }) => name)
 
@@ -142,5 +150,94 @@ describe('what is held', () => {
     expect(answers.flatMap((files, i) => files.map(({ name }) => `/many/${i}/${name}`)).sort()).toEqual(
       entries.map(({ path }) => path).sort(),
     )
+  })
+})
+
+describe('whole ranges', () => {
+  test('are the same as long as nothing in them changed', async () => {
+    const entries = [
+      directory('/same'),
+      ...['\x01', 'b c', 'c\n', 'd\\"{},', 'z\xff'].map((name) =>
+        entry(`/same/${name}`, { size: name.length, ino: 2n ** 64n - 1n }),
+      ),
+      directory('/same/sub', { nlink: 3 }),
+      entry('/same/sub/link', { type: 'symlink', link: raw('/nowhere') }),
+      entry('/same/sub/old', { mtimeNs: -5n, xattrs: { 'user.x': 'eA==' } }),
+    ].sort((a, b) => (a.path < b.path ? -1 : 1))
+    await storeBundle(catalog, set, entries)
+    expect(await match(entries)).toEqual(['same', 'same', 'same'])
+    expect(await match([...entries, entry('/same-not/x')])).toEqual(['same', 'same', 'same', 'none'])
+    expect(await match([])).toEqual([])
+
+    const changes: Partial<Entry>[] = [
+      { size: 7 },
+      { mtimeNs: 0n },
+      { ctimeNs: 0n },
+      { ino: 1n },
+      { type: 'symlink' },
+      { nlink: 2 },
+    ]
+    for (const change of changes) {
+      const last = entries.length - 1
+      const changed = entries.map((one, i) => (i === last ? { ...one, ...change } : one))
+      expect(await match(changed)).toEqual(['same', 'look', 'same'])
+    }
+    const without = entries.filter(({ path }) => path !== '/same/b c')
+    expect(await match(without)).toEqual(['same', 'look', 'same'])
+    expect(await match([...without, entry('/same/b d')].sort((a, b) => (a.path < b.path ? -1 : 1)))).toContain('look')
+  })
+
+  test('are of that host and that vault alone', async () => {
+    const there = [entry('/theirs/x')]
+    await storeBundle(catalog, await newSet(catalog, { vaultId: 'local:/other' }), there)
+    expect(await match(there)).toEqual(['look'])
+    expect(await match(there, { place: { ...where, vaultId: 'local:/other' } })).toEqual(['same'])
+    expect(await match(there, { place: { ...where, host: 'gamma' } })).toEqual(['none'])
+    expect(await match(there, { place: { ...where, host: 'never seen' } })).toEqual(['none'])
+  })
+
+  test('are looked at for what the hash does not say', async () => {
+    const of = (path: string, more: Partial<Entry> = {}) => [entry(path, more)]
+    const changed = of('/said/changed/x', { state: 'changed' })
+    await storeBundle(catalog, set, changed)
+    expect(await match(changed)).toEqual(['look'])
+
+    const twice = of('/said/twice/x')
+    await storeBundle(catalog, set, twice)
+    await storeBundle(catalog, set, of('/said/twice/x', { size: 1 }))
+    expect(await match(twice)).toEqual(['look'])
+
+    // The column has the lower 64 bits of a time: those of another one may be the same.
+    const late = of('/said/late/x', { mtimeNs: 2n ** 64n + 5n })
+    await storeBundle(catalog, set, late)
+    expect(await match(late)).toEqual(['look'])
+    expect(await match(of('/said/late/x', { mtimeNs: 5n }))).toEqual(['look'])
+
+    const own = of('/said/own/x')
+    await storeBundle(catalog, set, own)
+    expect(await match(own, { setId: set.id })).toEqual(['look'])
+    expect(await match(own, { setId: '00000000-0000-4000-8000-000000000000' })).toEqual(['same'])
+  })
+
+  test('are looked at where a bundle is missing, or the one with the bytes', async () => {
+    const bytes = [entry('/gone/bytes/x')]
+    const pointer = [entry('/gone/pointer/x', { offset: 512 })]
+    const stored = await storeBundle(catalog, set, bytes)
+    await storeBundle(catalog, set, [{ ...pointer[0]!, dataBundle: stored.id }])
+    expect(await match([...bytes, ...pointer])).toEqual(['same', 'same'])
+    await catalog.markChecked(stored.id, 'missing')
+    expect(await match([...bytes, ...pointer])).toEqual(['look', 'look'])
+    await catalog.markChecked(stored.id, 'stored')
+    expect(await match([...bytes, ...pointer])).toEqual(['same', 'same'])
+  })
+
+  test('are looked at while any plan is live', async () => {
+    const stored = [entry('/lively/x')]
+    await storeBundle(catalog, set, stored)
+    const id = await catalog.planBundle(set.id, OWNER, planOf([entry('/elsewhere/x')]))
+    expect(await match(stored)).toEqual(['look'])
+    const lease = await catalog.leaseBundle(id, 'w', nobodyIsGone)
+    await catalog.markStored(id, lease.kind === 'leased' ? lease.attempt : 0, storedOf(id, [entry('/elsewhere/x')]), [])
+    expect(await match(stored)).toEqual(['same'])
   })
 })

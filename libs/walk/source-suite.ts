@@ -1,5 +1,6 @@
 /** What every source must pass: the promises of the port, on entries that the source's own test puts where the source finds them. */
 import { describe, expect, test } from '@jest/globals'
+import { nameRanges } from '#libs/bundle/name-ranges.js'
 import type { Raw } from '#libs/os/raw.js'
 import type { Source, WalkPage, WalkRequest } from './source.js'
 
@@ -49,6 +50,13 @@ export function sourceSuite(name: string, openPlace: () => Promise<SourcePlace>)
       expect(pages.reduce((sum, { found }) => sum + found, 0)).toBe(MANY)
       expect(Math.max(...pages.map(({ entries }) => entries.length))).toBeLessThan(MANY / 2)
       expect(pages.flatMap(({ problems }) => problems)).toEqual([])
+    })
+
+    test('gives the ranges of the entries of each page', async () => {
+      await using place = await openPlace()
+      await place.makeFiles(['a/1', 'a/b/2', 'a/c', 'z'])
+      for (const { entries, ranges } of await all(place.source.walk(requestFor(place.root))))
+        expect(ranges).toEqual(nameRanges(entries))
     })
 
     test('gives nothing, not even an empty page, where nothing passes the filters', async () => {

@@ -8,6 +8,7 @@
  * - Bounded: pages, with back-pressure; a consumer that stops early ends the walk.
  */
 import type { PlannedEntry, Problem } from '#libs/bundle/entry.js'
+import type { NameRange } from '#libs/bundle/name-ranges.js'
 import type { Raw } from '#libs/os/raw.js'
 
 export interface Source {
@@ -42,8 +43,10 @@ export interface WalkRequest {
 }
 
 export interface WalkPage {
-  /** Names of an inode that has several are all of type `file` here. */
+  /** Names of an inode that has several are all of type `file` here. May be put together when it is asked for first. */
   readonly entries: PlannedEntry[]
+  /** What `nameRanges` makes of the entries. */
+  readonly ranges: readonly NameRange[]
   readonly problems: Problem[]
   /** Met and left out. */
   readonly leftOut: Raw[]

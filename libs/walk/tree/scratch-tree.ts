@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { PlannedEntry, Problem } from '#libs/bundle/entry.js'
 import { type Raw, rawFromText } from '#libs/os/raw.js'
-import type { WalkPage, WalkRequest } from '../source.js'
-import { walkTree } from './walk-tree.js'
+import type { WalkRequest } from '../source.js'
+import { type WalkedPage, walkTree } from './walk-tree.js'
 
 export interface ScratchTree extends Disposable {
   readonly path: string
@@ -49,7 +49,7 @@ export interface Walked {
   readonly found: number
 }
 
-export function gather(pages: Iterable<WalkPage>): Walked {
+export function gather(pages: Iterable<WalkedPage>): Walked {
   const all = [...pages]
   return {
     pages: all.length,

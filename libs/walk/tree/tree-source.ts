@@ -1,5 +1,6 @@
 /** The source that walks local file systems, on a thread of its own: a directory of a million entries must not stop the heart. */
 import { MessageChannel, receiveMessageOnPort } from 'node:worker_threads'
+import type { PlannedEntry } from '#libs/bundle/entry.js'
 import { decodePlan } from '#libs/bundle/plan.js'
 import { FirnError } from '#libs/errors/errors.js'
 import { smallThread } from '#libs/os/memory.js'
@@ -53,8 +54,7 @@ async function* walk(threads: ThreadStarter, request: WalkRequest, signal: Abort
       if (message.kind === 'error') throw message.error
       Atomics.add(state, PAGES, 1)
       Atomics.notify(state, PAGES)
-      const { plan, problems, leftOut, found } = message
-      yield { entries: decodePlan(plan), problems, leftOut, found }
+      yield pageOf(message)
     }
   } finally {
     signal?.removeEventListener('abort', aborted)
@@ -64,5 +64,17 @@ async function* walk(threads: ThreadStarter, request: WalkRequest, signal: Abort
     port1.close()
     // It looks at every entry whether to stop. Never terminate(): an addon that is being loaded then takes the whole process down.
     await exited
+  }
+}
+
+/** Whose entries are read when they are asked for: of what did not change nobody does. */
+function pageOf({ plan, ...page }: Extract<WalkMessage, { kind: 'page' }>): WalkPage {
+  let entries: PlannedEntry[] | undefined
+  return {
+    ...page,
+    get entries() {
+      entries ??= decodePlan(plan)
+      return entries
+    },
   }
 }

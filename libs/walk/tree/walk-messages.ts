@@ -1,6 +1,7 @@
 /** What the walking thread and its reader say to each other. */
 import type { MessagePort } from 'node:worker_threads'
 import type { Problem } from '#libs/bundle/entry.js'
+import type { NameRange } from '#libs/bundle/name-ranges.js'
 import type { Raw } from '#libs/os/raw.js'
 import type { WalkRequest } from '../source.js'
 
@@ -21,6 +22,7 @@ export type WalkMessage =
   | {
       readonly kind: 'page'
       readonly plan: Uint8Array
+      readonly ranges: NameRange[]
       readonly problems: Problem[]
       readonly leftOut: Raw[]
       readonly found: number

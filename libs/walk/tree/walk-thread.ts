@@ -1,5 +1,6 @@
 /** A thread that walks. It may be a few pages ahead of who reads them, and waits there. */
 import { parentPort } from 'node:worker_threads'
+import { nameRanges } from '#libs/bundle/name-ranges.js'
 import { encodePlan } from '#libs/bundle/plan.js'
 import { PAGES, STOPPED, type WalkMessage, type WalkThreadData } from './walk-messages.js'
 import { walkTree } from './walk-tree.js'
@@ -19,7 +20,7 @@ function walk({ request, state, port }: WalkThreadData): void {
       Atomics.sub(state, PAGES, 1)
       const plan = encodePlan(entries)
       // Its memory is its own, and moves over without a copy.
-      post({ kind: 'page', plan, problems, leftOut, found }, [plan.buffer as ArrayBuffer])
+      post({ kind: 'page', plan, ranges: nameRanges(entries), problems, leftOut, found }, [plan.buffer as ArrayBuffer])
     }
     post({ kind: 'end' })
   } catch (error) {

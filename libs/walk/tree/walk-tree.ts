@@ -21,10 +21,12 @@ interface Open {
   readonly entry: PlannedEntry
 }
 
-type Page = { -readonly [K in keyof WalkPage]: WalkPage[K] }
+/** A page before its ranges are known. */
+export type WalkedPage = Omit<WalkPage, 'ranges'>
+type Page = { -readonly [K in keyof WalkedPage]: WalkedPage[K] }
 
 /** `isStopped` is asked at every entry: then the walk ends without its last page. */
-export function* walkTree(request: WalkRequest, isStopped = () => false): Generator<WalkPage, void, undefined> {
+export function* walkTree(request: WalkRequest, isStopped = () => false): Generator<WalkedPage, void, undefined> {
   const filters = compileFilters(request)
   const leftOut = identities(request.leaveOut)
   const roots = new Set(request.roots)

@@ -1,0 +1,100 @@
+/** "Must it travel?": what a walk sees beside what stored bundles and live plans hold. */
+import type { HeldBytes, PlannedEntry } from '#libs/bundle/entry.js'
+import type { HeldFile, HeldLookup } from '#libs/catalog/catalog.js'
+import { nameOf, parentOf, type Raw } from '#libs/os/raw.js'
+import type { WalkPage } from '#libs/walk/source.js'
+
+export interface ComparedPage {
+  /** Files of directories in which everything is as it was stored. */
+  readonly unchanged: number
+  /** The other entries, in order, but for those that are too large. */
+  readonly compared: readonly Compared[]
+  readonly tooLarge: readonly PlannedEntry[]
+}
+
+/**
+ * A page of the walk: whole directories first, and only of those that are not as they were stored each entry. `setId` is the set that is
+ * being crawled: what its own bundles have is told apart from what others have.
+ */
+export async function comparePage(
+  held: HeldLookup,
+  page: WalkPage,
+  { force, limit, setId }: { readonly force: boolean; readonly limit: number; readonly setId?: string },
+): Promise<ComparedPage> {
+  const isTooLarge = ({ type, size }: PlannedEntry) => type === 'file' && size > limit
+  const tooLarge = page.ranges.some(({ largest }) => largest > limit) ? page.entries.filter(isTooLarge) : []
+  const fitting = () => (tooLarge.length === 0 ? page.entries : page.entries.filter((entry) => !isTooLarge(entry)))
+  if (force) return { unchanged: 0, compared: fitting().map((entry) => ({ entry, is: 'new' })), tooLarge }
+
+  const answers = await held.match(page.ranges, setId)
+  const open = new Map<Raw, 'none' | 'look'>()
+  let unchanged = 0
+  page.ranges.forEach(({ directory, files, largest }, index) => {
+    const answer = answers[index] ?? 'look'
+    if (answer !== 'same') open.set(directory, answer)
+    else if (largest > limit) open.set(directory, 'look')
+    else unchanged += files
+  })
+  // Entries are put together only where somebody looks at them.
+  if (open.size === 0) return { unchanged, compared: [], tooLarge }
+  const entries = fitting().filter(({ path }) => open.has(parentOf(path)))
+  return { unchanged, compared: await compare(held, entries, (directory) => open.get(directory) === 'look'), tooLarge }
+}
+
+/** `setId`: of the set whose bundle has this path, as it is now or as it was. */
+export type Compared = { readonly entry: PlannedEntry; readonly setId?: string } & (
+  | { readonly is: 'new' }
+  | { readonly is: 'live' }
+  /** `bundles`: the one that lists it and the one that holds its bytes. */
+  | { readonly is: 'unchanged'; readonly bundles: readonly string[]; readonly held?: HeldBytes }
+)
+
+/**
+ * Looks entries up in the catalog and says of each, in order, whether it must travel. `mayHold` is false of directories of which the catalog
+ * is known to hold none of these names.
+ */
+export async function compare(
+  held: Pick<HeldLookup, 'lookup'>,
+  entries: readonly PlannedEntry[],
+  mayHold: (directory: Raw) => boolean = () => true,
+): Promise<Compared[]> {
+  const ranges = new Map<Raw, { directory: Raw; first: Raw; last: Raw }>()
+  for (const { path } of entries) {
+    const directory = parentOf(path)
+    if (!mayHold(directory)) continue
+    const name = nameOf(path)
+    const range = ranges.get(directory)
+    if (range === undefined) ranges.set(directory, { directory, first: name, last: name })
+    else {
+      if (name < range.first) range.first = name
+      if (name > range.last) range.last = name
+    }
+  }
+  const asked = [...ranges.values()]
+  const answers = await held.lookup(asked)
+  const versions = new Map<Raw, Map<Raw, HeldFile>>()
+  asked.forEach((range, index) => {
+    const files = answers[index] ?? []
+    if (files.length > 0) versions.set(range.directory, new Map(files.map((file) => [file.name, file])))
+  })
+  return entries.map((entry) => judge(entry, versions.get(parentOf(entry.path))?.get(nameOf(entry.path))))
+}
+
+function judge(entry: PlannedEntry, known: HeldFile | undefined): Compared {
+  if (known === undefined) return { entry, is: 'new' }
+  const { setId, sha256, offset } = known
+  // The size of a symlink or a directory says nothing.
+  const sameSize = entry.type !== 'file' || known.size === entry.size
+  if (!sameKind(entry, known) || !sameSize || known.mtimeNs !== entry.mtimeNs || known.state !== 'ok')
+    return { entry, setId, is: 'new' }
+  const held = sha256 === undefined || offset === undefined ? undefined : { bundle: known.dataBundle, offset, sha256 }
+  if (known.ctimeNs === entry.ctimeNs && known.ino === entry.ino) {
+    if (known.live) return { entry, setId, is: 'live' }
+    return { entry, setId, is: 'unchanged', bundles: [known.bundle, known.dataBundle], ...(held && { held }) }
+  }
+  if (known.live || entry.type !== 'file' || held === undefined) return { entry, setId, is: 'new' }
+  return { entry: { ...entry, held }, setId, is: 'new' }
+}
+
+const sameKind = (entry: PlannedEntry, held: HeldFile) =>
+  entry.type === held.type || (entry.type === 'file' && held.type === 'hardlink')
