@@ -15,8 +15,7 @@ import type { JobQueue } from '#libs/queue/queue.js'
 import type { SearchIndex } from '#libs/search/search-index.js'
 import { openVault } from '#libs/vault/open-vault.js'
 import type { Vault } from '#libs/vault/vault.js'
-import type { Source } from '#libs/walk/source.js'
-import { openTreeSource } from '#libs/walk/tree/tree-source.js'
+import { openTreeSource, type TreeSource } from '#libs/walk/tree/tree-source.js'
 import type { Config } from './config.js'
 import { reasonOf } from './home.js'
 import type { Logger } from './logger.js'
@@ -33,7 +32,7 @@ export interface Runtime extends AsyncDisposable {
   readonly host: string
   readonly owner: string
   readonly isGone: (owner: string) => boolean
-  readonly source: Source & Required<Pick<Source, 'prepare'>>
+  readonly source: TreeSource
   readonly placing: ThreadStarter
   readonly vaults: Vaults
   /** FIRN_HOME, a local vault and the restore directory: never archived. */

@@ -13,10 +13,6 @@ import type { Raw } from '#libs/os/raw.js'
 
 export interface Source {
   walk(request: WalkRequest, options?: { signal?: AbortSignal }): AsyncIterable<WalkPage>
-  /** A walk will be asked for soon: what takes a while to start may start now. */
-  prepare?(): void
-  /** Ends what was prepared for nothing. */
-  close?(): Promise<void>
 }
 
 export interface WalkRequest {

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { errnoOf, FirnError } from '#libs/errors/errors.js'
 import { reasonOf } from '../home.js'
 import type { Binaries } from './binaries.js'
+import { mayNotSwitchUser, nameless, wrongLibrary } from './cannot-run.js'
 import type { Owner } from './owner.js'
 import { run } from './run.js'
 
@@ -75,28 +76,6 @@ function hasName(): boolean {
     return false
   }
 }
-
-/** As in containers that are run under a bare number. */
-const nameless = (): FirnError =>
-  new FirnError(
-    'usage',
-    `The embedded database cannot be made: user ${process.getuid?.()} has no name in /etc/passwd, and Postgres insists on one. ` +
-      'Add a line for it, run as another user, or set FIRN_DATABASE_URL.',
-  )
-
-/** The program is there, but the kernel does not find its loader. */
-export const wrongLibrary = (): FirnError =>
-  new FirnError(
-    'usage',
-    'The embedded database cannot run here: its programs need the GNU C library (not musl, as on Alpine). Set FIRN_DATABASE_URL to a Postgres server.',
-  )
-
-export const mayNotSwitchUser = (): FirnError =>
-  new FirnError(
-    'usage',
-    'The embedded database cannot run here: Postgres refuses to run as root, and this root may not switch to another user. ' +
-      'Run as an ordinary user, or set FIRN_DATABASE_URL.',
-  )
 
 /** `initdb: error: could not ...` and `2026-11-21 04:50:45.123 UTC [7] FATAL:  could not ...` to `could not ...`. */
 export const withoutPrefix = (line: string): string =>

@@ -361,11 +361,12 @@ export function openLocalVault(options: LocalVaultOptions): Vault {
           // A thaw state belongs to its object as long as there is one.
           if (kind === 'thaw' && (await statOf(join(root, key)))) continue
           // A probe lives for a moment, and does not need its name: what is there was left by one that could not remove it.
-          if (key !== PROBE && !(await isDead(key))) continue
+          const isProbe = key === PROBE
+          if (!isProbe && !(await isDead(key))) continue
           await unlink(path).catch((error) => {
             if (errnoOf(error) !== 'ENOENT') throw error
           })
-          if (key !== PROBE) removed.add(key)
+          if (!isProbe) removed.add(key)
         }
       } catch (error) {
         throw localError(error, `The vault ${id} cannot be swept`)

@@ -9,7 +9,14 @@ import type { Source, WalkPage, WalkRequest } from '../source.js'
 import { compileFilters } from './filters.js'
 import { PAGES, PAGES_AHEAD, STOPPED, type WalkMessage, type WalkThreadData } from './walk-messages.js'
 
-export function openTreeSource(): Source & Required<Pick<Source, 'prepare' | 'close'>> {
+/** What takes a while to start may start before the walk is asked for. */
+export interface TreeSource extends Source {
+  prepare(): void
+  /** Ends what was prepared for nothing. */
+  close(): Promise<void>
+}
+
+export function openTreeSource(): TreeSource {
   const threads = threadStarter(new URL('./walk-thread.js', import.meta.url), smallThread)
   return { walk: (request, { signal } = {}) => walk(threads, request, signal), prepare: threads.prepare, close: threads.close }
 }
