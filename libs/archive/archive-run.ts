@@ -1,6 +1,7 @@
 /** One run of `archive-files`: what an earlier run left unfinished first, then a set of its own, from the walk to the index. */
 import type { Catalog, SetRequest, SetRow } from '#libs/catalog/catalog.js'
 import { isFirnError } from '#libs/errors/errors.js'
+import { createBell } from '#libs/os/bell.js'
 import type { Raw } from '#libs/os/raw.js'
 import type { JobQueue } from '#libs/queue/queue.js'
 import { type ArchiveSetParts, archiveSet, takeInterrupted } from './archive-set.js'
@@ -67,8 +68,14 @@ export async function archiveRun(parts: ArchiveRunParts, request: SetRequest, op
   }
   let indexFails = false
   let queueFails = false
+  const bell = createBell()
+  let underWay = 0
+  const ringWhenIdle = () => {
+    if (underWay === 0) bell.ring()
+  }
   const setOptions = {
     ...options,
+    bell,
     onQueueTrouble: (error: unknown) => {
       if (!queueFails) options.onNote?.(`${sentence(error)}; what the queue does not take is added again by itself`)
       queueFails = true
@@ -90,6 +97,19 @@ export async function archiveRun(parts: ArchiveRunParts, request: SetRequest, op
       ? await startWorkers(parts, {
           ...setOptions,
           concurrency: options.workers,
+          onBegun: (bundle) => {
+            underWay++
+            options.onBegun?.(bundle)
+          },
+          onEnded: (bundle) => {
+            underWay--
+            options.onEnded?.(bundle)
+            ringWhenIdle()
+          },
+          onIndexed: (bundleId) => {
+            options.onIndexed?.(bundleId)
+            ringWhenIdle()
+          },
           onDatabaseFull: (error) => full.abort(error),
           onVaultTrouble: async (error, bundleId) => {
             const bundle = await catalog.bundle(bundleId)

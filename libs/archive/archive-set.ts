@@ -1,12 +1,13 @@
 /** A set from its first entry to its last searchable bundle: crawl, then wait for the workers, then say how it ended. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Catalog, SetRow } from '#libs/catalog/catalog.js'
+import { type Bell, createBell } from '#libs/os/bell.js'
 import type { Raw } from '#libs/os/raw.js'
 import { type CrawlEvents, type CrawlParts, crawl } from './crawl.js'
 import { keepLease } from './keep-lease.js'
 import { type Looker, sightOf } from './root-sight.js'
 
-/** How often the catalog is asked how far a set is. */
+/** How often the catalog is asked how far a set is, where nobody rings before. */
 const POLL_MS = 200
 
 /** So long may everything be stored and nothing more become searchable: then the index is away, or those who would write it. */
@@ -27,6 +28,8 @@ export async function archiveSet(
   options: CrawlEvents & {
     signal?: AbortSignal
     onProgress?: (set: SetRow) => void
+    /** Rung when it may be over. */
+    bell?: Bell
     /** Return once everything is planned. */
     detach?: boolean
     /** The index cannot be written at the moment: it is a cache, and whoever searches next catches it up. */
@@ -38,6 +41,7 @@ export async function archiveSet(
   } = {},
 ): Promise<SetRow> {
   const { catalog } = parts
+  const bell = options.bell ?? createBell()
   await using lease = keepLease(() => catalog.leaseSet(set.id, parts.owner, parts.isGone), options.signal)
   const patience = patienceOf(options.indexPatienceMs ?? INDEX_PATIENCE_MS)
   const over = new AbortController()
@@ -63,9 +67,7 @@ export async function archiveSet(
       }
       const row = options.onProgress && (await catalog.set(set.id))
       if (row) options.onProgress?.(row)
-      await (crawled
-        ? sleep(POLL_MS, undefined, { signal }).catch(() => signal.throwIfAborted())
-        : Promise.race([crawling, sleep(POLL_MS)]))
+      await (crawled ? bell.wait(POLL_MS, signal) : Promise.race([crawling, sleep(POLL_MS)]))
       signal.throwIfAborted()
     }
     return await catalog.finishSet(set.id)
