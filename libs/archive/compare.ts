@@ -1,7 +1,7 @@
 /** "Must it travel?": what a walk sees beside what stored bundles and live plans hold. */
 import type { HeldBytes, PlannedEntry } from '#libs/bundle/entry.js'
 import type { HeldFile, HeldLookup } from '#libs/catalog/catalog.js'
-import { nameOf, parentOf, type Raw } from '#libs/os/raw.js'
+import { parentOf, type Raw } from '#libs/os/raw.js'
 import type { WalkPage } from '#libs/walk/source.js'
 
 export interface ComparedPage {
@@ -58,26 +58,10 @@ export async function compare(
   entries: readonly PlannedEntry[],
   mayHold: (directory: Raw) => boolean = () => true,
 ): Promise<Compared[]> {
-  const ranges = new Map<Raw, { directory: Raw; first: Raw; last: Raw }>()
-  for (const { path } of entries) {
-    const directory = parentOf(path)
-    if (!mayHold(directory)) continue
-    const name = nameOf(path)
-    const range = ranges.get(directory)
-    if (range === undefined) ranges.set(directory, { directory, first: name, last: name })
-    else {
-      if (name < range.first) range.first = name
-      if (name > range.last) range.last = name
-    }
-  }
-  const asked = [...ranges.values()]
+  const asked = entries.filter(({ path }) => mayHold(parentOf(path))).map(({ path }) => path)
   const answers = await held.lookup(asked)
-  const versions = new Map<Raw, Map<Raw, HeldFile>>()
-  asked.forEach((range, index) => {
-    const files = answers[index] ?? []
-    if (files.length > 0) versions.set(range.directory, new Map(files.map((file) => [file.name, file])))
-  })
-  return entries.map((entry) => judge(entry, versions.get(parentOf(entry.path))?.get(nameOf(entry.path))))
+  const known = new Map(asked.map((path, index) => [path, answers[index]]))
+  return entries.map((entry) => judge(entry, known.get(entry.path)))
 }
 
 function judge(entry: PlannedEntry, known: HeldFile | undefined): Compared {

@@ -11,7 +11,8 @@ export interface NameRange {
   /** Names, both inclusive. */
   readonly first: Raw
   readonly last: Raw
-  /** How many entries that are files. */
+  readonly entries: number
+  /** How many of them are files. */
   readonly files: number
   /** Bytes of the largest file. */
   readonly largest: number
@@ -47,6 +48,7 @@ interface Open {
   readonly directory: Raw
   readonly first: Raw
   last: Raw
+  entries: number
   files: number
   largest: number
   plain: boolean
@@ -66,11 +68,12 @@ export function nameRanges(entries: readonly PlannedEntry[]): NameRange[] {
     if (range?.directory !== directory) {
       range = ranges.get(directory)
       if (range === undefined) {
-        range = { directory, first: name, last: name, files: 0, largest: 0, plain: true, at: [] }
+        range = { directory, first: name, last: name, entries: 0, files: 0, largest: 0, plain: true, at: [] }
         ranges.set(directory, range)
       }
     }
     range.last = name
+    range.entries++
     if (isFile(type)) range.files++
     if (size > range.largest) range.largest = size
     if (!isPlain(entry)) range.plain = false
@@ -80,10 +83,11 @@ export function nameRanges(entries: readonly PlannedEntry[]): NameRange[] {
     if (at[at.length - 1] === from) at[at.length - 1] = to
     else at.push(from, to)
   }
-  return [...ranges.values()].map(({ directory, first, last, files, largest, plain, at }) => ({
+  return [...ranges.values()].map(({ directory, first, last, entries: count, files, largest, plain, at }) => ({
     directory,
     first,
     last,
+    entries: count,
     files,
     largest,
     ...(plain && { sha256: records.hash(at) }),

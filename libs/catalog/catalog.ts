@@ -66,7 +66,6 @@ export interface SetCounts {
 
 /** A file as a stored bundle holds it, for the question "is it unchanged?". */
 export interface HeldFile {
-  readonly name: Raw
   readonly type: Entry['type']
   readonly size: number
   readonly mtimeNs: bigint
@@ -87,11 +86,10 @@ export interface HeldFile {
 
 export interface HeldLookup extends AsyncDisposable {
   /**
-   * Of each name between `first` and `last` (inclusive, byte order) in each directory: the newest version in `stored` bundles (whose
-   * `dataBundle` is `stored` too), or in the plans of bundles that were `planned` or `packing` (of any set) when the session began.
-   * One answer per asked range, in the order asked; names ascending.
+   * Of each path: its newest version in `stored` bundles (whose `dataBundle` is `stored` too), or in the plans of bundles that were
+   * `planned` or `packing` (of any set) when the session began. One answer for each, in the order asked.
    */
-  lookup(ranges: readonly { directory: Raw; first: Raw; last: Raw }[]): Promise<readonly (readonly HeldFile[])[]>
+  lookup(paths: readonly Raw[]): Promise<readonly (HeldFile | undefined)[]>
   /**
    * The same question about whole ranges, an answer for each in the order asked. `same`: exactly these entries are held, each in one version,
    * as they are, in `stored` bundles of other sets than `setId`. `none`: nothing was ever archived under these names. `look`: ask `lookup`.

@@ -17,7 +17,8 @@ const storedOf = (keys: string, key: string, own: string) =>
 
 /**
  * The columns and their order are those of `nameRanges`. What that hash does not cover is asked beside it: a row that changed while it was
- * read, times that have no room in their columns, bundles that are not `stored` (any more), other versions of a name (one row too many).
+ * read, times that have no room in their columns, bundles that are not `stored` (any more). One row too many is enough to see that there are other
+ * names or versions: there may be millions.
  */
 const MATCH = `
   SELECT string_agg(r.ord || CASE
@@ -26,7 +27,7 @@ const MATCH = `
       AND ${storedOf('held.bundles', 'number', ' AND b.set IS DISTINCT FROM $7')} = cardinality(held.bundles)
       AND ${storedOf('held.data_bundles', 'id', '')} = coalesce(cardinality(held.data_bundles), 0) THEN 's'
     ELSE 'l' END, ' ')
-  FROM unnest($2::text[], $3::text[], $4::text[], $5::text[]) WITH ORDINALITY AS r (directory, first, last, sha256, ord)
+  FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $8::int[]) WITH ORDINALITY AS r (directory, first, last, sha256, entries, ord)
   CROSS JOIN LATERAL ${directoryByPath('$1', toBytes('r.directory'))}
   CROSS JOIN LATERAL (
     SELECT count(*) AS rows,
@@ -34,7 +35,10 @@ const MATCH = `
       bool_and(f.state = 0 AND NOT coalesce(f.extra ? 'times', FALSE)) AS plain,
       array_agg(DISTINCT f.bundle) AS bundles,
       array_agg(DISTINCT f.data_bundle) FILTER (WHERE f.data_bundle IS NOT NULL) AS data_bundles
-    FROM file f WHERE f.directory = d.id AND f.name >= ${toBytes('r.first')} AND f.name <= ${toBytes('r.last')}
+    FROM (
+      SELECT * FROM file f WHERE f.directory = d.id AND f.name >= ${toBytes('r.first')} AND f.name <= ${toBytes('r.last')}
+      ORDER BY f.name LIMIT r.entries + 1
+    ) f
   ) held`
 
 export async function matchStored(
@@ -57,6 +61,7 @@ export async function matchStored(
       asked.map(({ sha256 }) => sha256),
       place.vault,
       setId ?? null,
+      asked.map(({ entries }) => entries),
     ],
     { name: 'match' },
   )

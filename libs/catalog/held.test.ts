@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import type { Entry } from '#libs/bundle/entry.js'
 import { nameRanges } from '#libs/bundle/name-ranges.js'
 import type { Raw } from '#libs/os/raw.js'
-import type { Catalog, HeldFile, SetRow } from './catalog.js'
+import type { Catalog, SetRow } from './catalog.js'
 import {
   directory,
   entry,
@@ -29,37 +29,43 @@ beforeAll(async () => {
 })
 afterAll(() => scratch.drop())
 
-const range = (at: string, first = '\x01', last = '\xff') => ({ directory: at as Raw, first: first as Raw, last: last as Raw })
 const where = { host: 'alpha', vaultId: VAULT.id }
 
-async function held(ranges: ReturnType<typeof range>[], place = where) {
+async function held(paths: string[], place = where) {
   await using session = await catalog.openHeld(place)
-  return session.lookup(ranges)
+  return session.lookup(paths as Raw[])
+}
+/** Those of the paths that are held. */
+async function heldOf(paths: string[], place = where): Promise<string[]> {
+  const answers = await held(paths, place)
+  expect(answers).toHaveLength(paths.length)
+  return paths.filter((_, index) => answers[index] !== undefined)
 }
 /** As a walk would see these entries now. */
 async function match(entries: readonly Entry[], { setId, place = where }: { setId?: string; place?: typeof where } = {}) {
   await using session = await catalog.openHeld(place)
   return session.match(nameRanges(entries.map(planned)), setId)
 }
-const names = (files: readonly HeldFile[] | undefined) => files?.map(({ name }) => name)
 
 describe('what is held', () => {
-  test('answers each range in the order asked, names ascending', async () => {
+  test('answers each path in the order asked', async () => {
+    const inside = ['b', 'a', 'c\xff', 'c\n', 'd'].map((name) => `/held/${name}`)
     await storeBundle(catalog, set, [
       directory('/'),
       directory('/held'),
-      ...['b', 'a', 'c\xff', 'c\n', 'd'].map((name) => entry(`/held/${name}`)),
+      ...inside.map((path, i) => entry(path, { size: i })),
       entry('/held/sub/x', { type: 'symlink', link: raw('/nowhere') }),
     ])
-    const answers = await held([
-      range('/held/sub'),
-      range('/held', 'a', 'c\xff'),
-      range('/none'),
-      range('/held', 'd', 'd'),
-      range('/', '', ''),
+    const answers = await held(['/held/sub/x', '/none/x', '/', ...inside, '/held/none', '/held', '/held/a'])
+    expect(answers.map((file) => file && [file.type, file.size])).toEqual([
+      ['symlink', 0],
+      undefined,
+      ['directory', 0],
+      ...inside.map((_, i) => ['file', i]),
+      undefined,
+      ['directory', 0],
+      ['file', 1],
     ])
-    expect(answers.map(names)).toEqual([['x'], ['a', 'b', 'c\n', 'c\xff'], [], ['d'], ['']])
-    expect(answers[0]?.[0]).toMatchObject({ type: 'symlink', live: false })
     expect(await held([])).toEqual([])
   })
 
@@ -72,9 +78,8 @@ describe('what is held', () => {
       state: 'changed',
     })
     const stored = await storeBundle(catalog, set, [file])
-    expect((await held([range('/facts')]))[0]).toEqual([
+    expect(await held(['/facts/file'])).toEqual([
       {
-        name: 'file',
         type: 'file',
         size: file.size,
         mtimeNs: file.mtimeNs,
@@ -95,61 +100,77 @@ describe('what is held', () => {
     await storeBundle(catalog, set, [entry('/versions/f', { size: 2 })], { archivedAt: new Date('2026-02-01') })
     await storeBundle(catalog, set, [entry('/versions/f', { size: 3 })], { archivedAt: new Date('2026-03-01') })
     await storeBundle(catalog, set, [entry('/versions/f', { size: 1 })], { archivedAt: new Date('2026-01-01') })
-    expect((await held([range('/versions')]))[0]).toMatchObject([{ name: 'f', size: 3 }])
+    expect(await held(['/versions/f'])).toMatchObject([{ size: 3 }])
   })
 
   test('is of that host and that vault alone', async () => {
     await storeBundle(catalog, await newSet(catalog, { host: 'gamma' }), [entry('/place/gamma')])
     await storeBundle(catalog, await newSet(catalog, { vaultId: 'local:/other' }), [entry('/place/other')])
     await storeBundle(catalog, set, [entry('/place/own')])
-    expect((await held([range('/place')])).map(names)).toEqual([['own']])
-    expect((await held([range('/place')], { ...where, host: 'gamma' })).map(names)).toEqual([['gamma']])
-    expect((await held([range('/place')], { ...where, host: 'never seen' })).map(names)).toEqual([[]])
+    const all = ['/place/gamma', '/place/other', '/place/own']
+    expect(await heldOf(all)).toEqual(['/place/own'])
+    expect(await heldOf(all, { ...where, host: 'gamma' })).toEqual(['/place/gamma'])
+    expect(await heldOf(all, { ...where, host: 'never seen' })).toEqual([])
   })
 
   test('is not what check found missing, nor what points into it', async () => {
+    const both = ['/missing/bytes', '/missing/pointer']
     const bytes = await storeBundle(catalog, set, [entry('/missing/bytes')])
     const pointer = await storeBundle(catalog, set, [entry('/missing/pointer', { dataBundle: bytes.id, offset: 512 })])
-    expect((await held([range('/missing')]))[0]).toMatchObject([
-      { name: 'bytes', dataBundle: bytes.id },
-      { name: 'pointer', dataBundle: bytes.id, bundle: pointer.id, offset: 512 },
-    ])
+    expect(await held(both)).toMatchObject([{ dataBundle: bytes.id }, { dataBundle: bytes.id, bundle: pointer.id, offset: 512 }])
     await catalog.markChecked(bytes.id, 'missing')
-    expect((await held([range('/missing')])).map(names)).toEqual([[]])
+    expect(await heldOf(both)).toEqual([])
     await catalog.markChecked(bytes.id, 'stored')
-    expect((await held([range('/missing')])).map(names)).toEqual([['bytes', 'pointer']])
+    expect(await heldOf(both)).toEqual(both)
+  })
+
+  test('is an older version where the bundle of the newest is missing', async () => {
+    await storeBundle(catalog, set, [entry('/older/f', { size: 1 })], { archivedAt: new Date('2026-01-01') })
+    const newest = await storeBundle(catalog, set, [entry('/older/f', { size: 2 })], { archivedAt: new Date('2026-02-01') })
+    await catalog.markChecked(newest.id, 'missing')
+    expect(await held(['/older/f'])).toMatchObject([{ size: 1 }])
+    await catalog.markChecked(newest.id, 'stored')
   })
 
   test('is also what live plans hold, newer than what was stored before them', async () => {
     const other = await newSet(catalog)
+    const paths = ['/live/both', '/live/new\xff', '/live/old'] as Raw[]
     await storeBundle(catalog, set, [entry('/live/old', { size: 1 }), entry('/live/both', { size: 1 })])
     const plan = [entry('/live/both', { size: 2, ino: 2n ** 64n - 1n }), entry('/live/new\xff', { size: 3, mtimeNs: -9n })]
     const id = await catalog.planBundle(other.id, OWNER, planOf(plan))
     await using session = await catalog.openHeld(where)
-    const [files] = await session.lookup([range('/live')])
-    expect(files).toMatchObject([
-      { name: 'both', size: 2, ino: 2n ** 64n - 1n, live: true, setId: other.id, bundle: id },
-      { name: 'new\xff', size: 3, mtimeNs: -9n, live: true },
-      { name: 'old', size: 1, live: false },
+    expect(await session.lookup(paths)).toMatchObject([
+      { size: 2, ino: 2n ** 64n - 1n, live: true, setId: other.id, bundle: id },
+      { size: 3, mtimeNs: -9n, live: true },
+      { size: 1, live: false },
     ])
 
     const lease = await catalog.leaseBundle(id, 'w', nobodyIsGone)
     await catalog.markStored(id, lease.kind === 'leased' ? lease.attempt : 0, storedOf(id, plan), [])
-    const [then] = await session.lookup([range('/live')])
-    expect(then?.map(({ name, live }) => [name, live])).toEqual([
-      ['both', false],
-      ['new\xff', false],
-      ['old', false],
-    ])
+    expect((await session.lookup(paths)).map((file) => file?.live)).toEqual([false, false, false])
   })
 
   test('thousands of names in one page', async () => {
-    const entries = Array.from({ length: 3000 }, (_, i) => entry(`/many/${i % 30}/${i}`))
+    const entries = Array.from({ length: 3000 }, (_, i) => entry(`/many/${i % 30}/${i}`, { size: i }))
     await storeBundle(catalog, set, entries)
-    const answers = await held(Array.from({ length: 30 }, (_, i) => range(`/many/${i}`)))
-    expect(answers.flatMap((files, i) => files.map(({ name }) => `/many/${i}/${name}`)).sort()).toEqual(
-      entries.map(({ path }) => path).sort(),
-    )
+    const answers = await held(entries.map(({ path }) => path))
+    expect(answers.map((file) => file?.size)).toEqual(entries.map(({ size }) => size))
+  })
+
+  test('is one version of each name, however many there are, and whatever lies between two names', async () => {
+    const spool = Array.from({ length: 2000 }, (_, i) => entry(`/spool/job-${String(i).padStart(4, '0')}`, { ino: BigInt(i) }))
+    const at = (version: number) => ({ archivedAt: new Date(Date.UTC(2026, 1, version)) })
+    for (let version = 1; version <= 5; version++) {
+      await storeBundle(
+        catalog,
+        set,
+        version < 5 ? spool.map((one) => ({ ...one, size: version })) : [spool[0] as Entry],
+        at(version),
+      )
+    }
+    const ends = [spool[0] as Entry, spool.at(-1) as Entry]
+    expect((await held(ends.map(({ path }) => path))).map((file) => file?.size)).toEqual([100, 4])
+    expect(await match(ends)).toEqual(['look'])
   })
 })
 

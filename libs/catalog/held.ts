@@ -1,6 +1,6 @@
 /**
- * "Is it unchanged?" for a crawl: what stored bundles and live plans hold of ranges of names, page by page. Whole ranges that did not
- * change are told by `held-ranges.ts`; the statement here decides how long a run takes in which something changed in every directory.
+ * "Is it unchanged?" for a crawl: what stored bundles and live plans hold of each name, page by page. Whole ranges that did not change are
+ * told by `held-ranges.ts`; the statement here decides how long a run takes in which something changed in every directory.
  */
 
 import type { EntryState, EntryType } from '#libs/bundle/entry.js'
@@ -10,20 +10,19 @@ import { binaryRows } from './binary-rows.js'
 import type { HeldFile, HeldLookup } from './catalog.js'
 import { cleanText } from './clean-text.js'
 import type { Connection, Database } from './database.js'
-import { directoryByPath, toBytes, toRaw } from './directories.js'
+import { directoryByPath, toBytes } from './directories.js'
 import { STATES, TYPES, timesOf, type Writable } from './file-row.js'
 import { matchStored } from './held-ranges.js'
 import { type PackedRows, queryPacked } from './packed-rows.js'
 import { plannedFromJson, plannedToJson } from './planned-json.js'
 
-type Range = { readonly directory: Raw; readonly first: Raw; readonly last: Raw }
-
-/** A version of a name; the one with the greatest `order`, then `number`, is the newest. */
+/** The newest version of a name that is stored, or in a live plan; of two with the greater number. */
 interface Version {
   readonly file: HeldFile
-  readonly order: number
+  /** Of the bundle. */
   readonly number: bigint
 }
+type Versions = (Version | undefined)[]
 
 export async function openHeld(database: Database, where: { host: string; vaultId: string }): Promise<HeldLookup> {
   const { rows } = await database.query<{ host: number; vault: number }>(
@@ -33,7 +32,7 @@ export async function openHeld(database: Database, where: { host: string; vaultI
   const place = rows[0]
   if (place === undefined) {
     return {
-      lookup: async (ranges) => ranges.map(() => []),
+      lookup: async (paths) => paths.map(() => undefined),
       match: async (ranges) => ranges.map(() => 'none'),
       [Symbol.asyncDispose]: async () => {},
     }
@@ -41,13 +40,11 @@ export async function openHeld(database: Database, where: { host: string; vaultI
   const live = await openLive(database, place.host, place.vault)
 
   return {
-    async lookup(ranges) {
-      if (ranges.length === 0) return []
-      const [stored, planned] = await Promise.all([
-        storedVersions(database, place, ranges),
-        live ? liveVersions(live, ranges) : undefined,
-      ])
-      return ranges.map((_, index) => newest(stored[index] ?? [], planned?.[index] ?? []))
+    async lookup(paths) {
+      if (paths.length === 0) return []
+      const [stored, planned] = await Promise.all([storedVersions(database, place, paths), live && liveVersions(live, paths)])
+      // A live plan is newer than what was stored when it was made; once stored itself, its rows say more than the plan.
+      return paths.map((_, index) => newer(stored[index], planned?.[index])?.file)
     },
     // What live plans hold is newer than any row, and compared name by name.
     match: async (ranges, setId) => (live ? ranges.map(() => 'look') : matchStored(database, place, ranges, setId)),
@@ -55,121 +52,87 @@ export async function openHeld(database: Database, where: { host: string; vaultI
   }
 }
 
-/** The newest version of each name, names ascending. */
-function newest(stored: readonly Version[], planned: readonly Version[]): HeldFile[] {
-  if (planned.length === 0 && stored.every((version, i) => i === 0 || version.file.name > (stored[i - 1] as Version).file.name)) {
-    return stored.map(({ file }) => file) // the usual case: one version of each name, in order already
+const newer = (stored: Version | undefined, planned: Version | undefined): Version | undefined =>
+  stored === undefined || (planned !== undefined && planned.number > stored.number) ? planned : stored
+
+/** Paths as Postgres is asked about them: each directory once, and of each path which one it is in. */
+function named(paths: readonly Raw[]): [directories: Raw[], indices: number[], names: Raw[]] {
+  const indices = new Map<Raw, number>()
+  const indexOf = (directory: Raw): number => {
+    const known = indices.get(directory) ?? indices.size + 1
+    indices.set(directory, known)
+    return known
   }
-  const best = new Map<Raw, Version>()
-  for (const version of stored) {
-    const known = best.get(version.file.name)
-    if (!known || version.order > known.order || (version.order === known.order && version.number > known.number)) {
-      best.set(version.file.name, version)
-    }
-  }
-  // A live plan is newer than what was stored when it was made; once stored itself, its rows say more than the plan.
-  for (const version of planned) {
-    const known = best.get(version.file.name)
-    if (!known || version.number > known.number) best.set(version.file.name, version)
-  }
-  return [...best.values()].map(({ file }) => file).sort((a, b) => (a.name < b.name ? -1 : 1))
+  const each = paths.map((path) => indexOf(parentOf(path)))
+  return [[...indices.keys()], each, paths.map(nameOf)]
 }
 
 // ------------------------------------------------------------------------------------------------ stored
 
-/** The inner statements keep their order, so that Postgres walks the index of names once for each range. */
+/** Of those with a row `f`, stored in the vault $5 at this moment: check may find one missing during a crawl. */
+const STORED = `b.state = 'stored' AND b.vault = $5`
+
+/**
+ * One row for each name at most, however many versions there are, and however many other names lie between two. LIMIT keeps the inner
+ * statements look-ups by index.
+ */
 const STORED_ROWS = `
-  SELECT r.ord, f.bundle, f.name, f.type, f.size, f.mtime_ns, f.ctime_ns, f.ino, f.state, f.sha256, f.data_offset,
-    f.data_bundle, f.extra
-  FROM unnest($2::text[], $3::text[], $4::text[]) WITH ORDINALITY AS r (directory, first, last, ord)
-  CROSS JOIN LATERAL ${directoryByPath('$1', toBytes('r.directory'))}
+  SELECT r.ord, f.*
+  FROM unnest($3::int[], $4::text[]) WITH ORDINALITY AS r (directory, name, ord)
+  JOIN (
+    SELECT a.ord, d.id FROM unnest($2::text[]) WITH ORDINALITY AS a (path, ord)
+    CROSS JOIN LATERAL ${directoryByPath('$1', toBytes('a.path'))}
+  ) d ON d.ord = r.directory
   CROSS JOIN LATERAL (
-    SELECT * FROM file f WHERE f.directory = d.id AND f.name >= ${toBytes('r.first')} AND f.name <= ${toBytes('r.last')} ORDER BY f.name
+    SELECT b.number, b.id, b.set, f.type, f.size, f.mtime_ns, f.ctime_ns, f.ino, f.state, f.sha256, f.data_offset, f.data_bundle, f.extra
+    FROM file f CROSS JOIN LATERAL (SELECT * FROM bundle b WHERE b.number = f.bundle AND ${STORED} LIMIT 1) b
+    WHERE f.directory = d.id AND f.name = ${toBytes('r.name')}
+      AND (f.data_bundle IS NULL OR EXISTS (SELECT FROM bundle b WHERE b.id = f.data_bundle AND ${STORED}))
+    ORDER BY b.archived_at DESC, b.number DESC LIMIT 1
   ) f`
 
 async function storedVersions(
   database: Database,
   place: { host: number; vault: number },
-  ranges: readonly Range[],
-): Promise<Version[][]> {
-  const packed = await queryPacked(
-    database,
-    STORED_ROWS,
-    [place.host, ranges.map((range) => range.directory), ranges.map((range) => range.first), ranges.map((range) => range.last)],
-    { name: 'held' },
-  )
-  const { files, ords, numbers } = readColumns(packed)
-  const versions: Version[][] = ranges.map(() => [])
-  if (files.length === 0) return versions
-
-  const dataBundles = new Set(files.flatMap(({ dataBundle }) => dataBundle || []))
-  const bundleOf = await storedBundles(database, place.vault, new Set(numbers), dataBundles)
-  files.forEach((file, index) => {
-    const bundle = bundleOf.numbers.get(numbers[index] as number)
-    if (bundle === undefined) return
-    if (file.dataBundle !== '' && !bundleOf.ids.has(file.dataBundle)) return
-    file.bundle = bundle.id
-    if (file.dataBundle === '') file.dataBundle = bundle.id
-    file.setId = bundle.setId
-    versions[(ords[index] as number) - 1]?.push({ file, order: bundle.archivedAt, number: bundle.number })
-  })
+  paths: readonly Raw[],
+): Promise<Versions> {
+  const packed = await queryPacked(database, STORED_ROWS, [place.host, ...named(paths), place.vault], { name: 'held' })
+  const versions: Versions = paths.map(() => undefined)
+  while (packed.next()) {
+    const ord = packed.count()
+    versions[ord - 1] = readVersion(packed)
+  }
   return versions
 }
 
-/** What the columns hold; what they only name (the bundle) is filled in afterwards. */
-function readColumns(packed: PackedRows) {
-  const files: Writable<HeldFile>[] = []
-  const ords: number[] = []
-  const numbers: number[] = []
-  while (packed.next()) {
-    ords.push(packed.count())
-    numbers.push(packed.int4())
-    const file: Writable<HeldFile> = {
-      bundle: '',
-      dataBundle: '',
-      setId: '',
-      live: false,
-      // In the order of the columns: each call reads the next.
-      name: packed.raw(),
-      type: TYPES[packed.int2()] as EntryType,
-      size: packed.count(),
-      mtimeNs: packed.int8(),
-      ctimeNs: packed.int8(),
-      ino: packed.unsigned(),
-      state: STATES[packed.int2()] as EntryState,
-    }
-    const sha256 = packed.optionalHex()
-    const offset = packed.optionalCount()
-    file.dataBundle = packed.optionalUuid() ?? ''
-    const extra = packed.optionalJsonb()
-    if (sha256 !== undefined) file.sha256 = sha256
-    if (offset !== undefined) file.offset = offset
-    const times = extra === undefined ? undefined : timesOf(extra)
-    if (times) {
-      file.mtimeNs = times.mtimeNs
-      file.ctimeNs = times.ctimeNs
-    }
-    files.push(file)
+/** In the order of the columns: each call reads the next. */
+function readVersion(packed: PackedRows): Version {
+  const number = packed.int8()
+  const bundle = packed.uuid()
+  const file: Writable<HeldFile> = {
+    bundle,
+    dataBundle: bundle,
+    setId: packed.uuid(),
+    live: false,
+    type: TYPES[packed.int2()] as EntryType,
+    size: packed.count(),
+    mtimeNs: packed.int8(),
+    ctimeNs: packed.int8(),
+    ino: packed.unsigned(),
+    state: STATES[packed.int2()] as EntryState,
   }
-  return { files, ords, numbers }
-}
-
-/** Those of the named bundles that are `stored`, in that vault, at this moment: check may find one missing during a crawl. */
-async function storedBundles(database: Database, vault: number, numbers: ReadonlySet<number>, ids: ReadonlySet<string>) {
-  const { rows } = await database.query<{ number: bigint; id: string; setId: string; archivedAt: Date; own: boolean }>(
-    `SELECT number, id, "set" AS "setId", archived_at AS "archivedAt", TRUE AS own
-     FROM bundle WHERE number = ANY($1::bigint[]) AND state = 'stored' AND vault = $3
-     UNION ALL SELECT number, id, "set", archived_at, FALSE FROM bundle WHERE id = ANY($2::uuid[]) AND state = 'stored' AND vault = $3`,
-    [[...numbers], [...ids], vault],
-    { name: 'held-bundles' },
-  )
-  const own = rows
-    .filter((row) => row.own)
-    .map(({ number, id, setId, archivedAt }) => ({ number, id, setId, archivedAt: archivedAt.getTime() }))
-  return {
-    numbers: new Map(own.map((bundle) => [Number(bundle.number), bundle])),
-    ids: new Set(rows.map(({ id }) => id)),
+  const sha256 = packed.optionalHex()
+  const offset = packed.optionalCount()
+  file.dataBundle = packed.optionalUuid() ?? bundle
+  const extra = packed.optionalJsonb()
+  if (sha256 !== undefined) file.sha256 = sha256
+  if (offset !== undefined) file.offset = offset
+  const times = extra === undefined ? undefined : timesOf(extra)
+  if (times) {
+    file.mtimeNs = times.mtimeNs
+    file.ctimeNs = times.ctimeNs
   }
+  return { file, number }
 }
 
 // ------------------------------------------------------------------------------------------------ live plans
@@ -216,32 +179,21 @@ async function loadPlan(database: Database, connection: Connection, bundle: { nu
   await connection.copy('live (directory, name, number, bundle, set_id, entry)', out.finish())
 }
 
-async function liveVersions(live: LiveConnection, ranges: readonly Range[]): Promise<Version[][]> {
+async function liveVersions(live: LiveConnection, paths: readonly Raw[]): Promise<Versions> {
   const rows = (await live.texts(
-    `SELECT r.ord, ${toRaw('l.name')}, l.number, l.bundle, l.set_id, l.entry
-     FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS r (directory, first, last, ord)
-     JOIN live l ON sha256(l.directory) = sha256(${toBytes('r.directory')})
-       AND l.name >= ${toBytes('r.first')} AND l.name <= ${toBytes('r.last')}`,
-    [ranges.map((range) => range.directory), ranges.map((range) => range.first), ranges.map((range) => range.last)],
+    `SELECT DISTINCT ON (r.ord) r.ord, l.number, l.bundle, l.set_id, l.entry
+     FROM unnest($2::int[], $3::text[]) WITH ORDINALITY AS r (directory, name, ord)
+     JOIN unnest($1::text[]) WITH ORDINALITY AS d (path, ord) ON d.ord = r.directory
+     JOIN live l ON sha256(l.directory) = sha256(${toBytes('d.path')}) AND l.name = ${toBytes('r.name')}
+     ORDER BY r.ord, l.number DESC`,
+    named(paths),
     { name: 'live' },
-  )) as [string, Raw, string, string, string, string][]
-  const versions: Version[][] = ranges.map(() => [])
-  for (const [ord, name, number, bundle, setId, json] of rows) {
-    const entry = plannedFromJson(json)
-    const file: HeldFile = {
-      name,
-      type: entry.type,
-      size: entry.size,
-      mtimeNs: entry.mtimeNs,
-      ctimeNs: entry.ctimeNs,
-      ino: entry.ino,
-      state: 'ok',
-      bundle,
-      dataBundle: bundle,
-      setId,
-      live: true,
-    }
-    versions[Number(ord) - 1]?.push({ file, order: 0, number: BigInt(number) })
+  )) as [string, string, string, string, string][]
+  const versions: Versions = paths.map(() => undefined)
+  for (const [ord, number, bundle, setId, json] of rows) {
+    const { type, size, mtimeNs, ctimeNs, ino } = plannedFromJson(json)
+    const file: HeldFile = { type, size, mtimeNs, ctimeNs, ino, state: 'ok', bundle, dataBundle: bundle, setId, live: true }
+    versions[Number(ord) - 1] = { file, number: BigInt(number) }
   }
   return versions
 }

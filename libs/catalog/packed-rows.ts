@@ -22,6 +22,7 @@ export interface PackedRows {
   raw(): Raw
   optionalRaw(): Raw | undefined
   optionalHex(): string | undefined
+  uuid(): string
   optionalUuid(): string | undefined
   optionalJsonb(): string | undefined
 }
@@ -95,8 +96,13 @@ class Packed implements PackedRows {
     return start < 0 ? undefined : this.bytes.toString('hex', start, this.end)
   }
 
+  uuid(): string {
+    return dashed(this.bytes.toString('hex', this.field(), this.end))
+  }
+
   optionalUuid(): string | undefined {
-    return this.optionalHex()?.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-')
+    const hex = this.optionalHex()
+    return hex === undefined ? undefined : dashed(hex)
   }
 
   optionalJsonb(): string | undefined {
@@ -118,3 +124,5 @@ class Packed implements PackedRows {
 }
 
 const countAt = (view: DataView, at: number): number => view.getInt32(at) * 2 ** 32 + view.getUint32(at + 4)
+
+const dashed = (hex: string): string => hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-')

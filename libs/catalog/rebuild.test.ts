@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import type { Entry } from '#libs/bundle/entry.js'
+import type { Raw } from '#libs/os/raw.js'
 import type { BundleRow, Catalog, FileRow, ManifestFacts, SetRow } from './catalog.js'
 import {
   all,
@@ -109,7 +110,7 @@ describe('rebuild', () => {
     // The next crawl finds everything unchanged.
     const held = async (catalog: Catalog) => {
       await using session = await catalog.openHeld({ host: 'alpha', vaultId: VAULT.id })
-      return session.lookup([{ directory: raw('/data'), first: raw('\x01'), last: '\xff' as never }])
+      return session.lookup(['/data/a', '/data/b\xff', '/data/p', '/data/s', '/data/void'].map((path) => path as Raw))
     }
     expect(await held(fresh.catalog)).toEqual(await held(old.catalog))
   })
