@@ -6,40 +6,37 @@ import type { NameRange } from '#libs/bundle/name-ranges.js'
 import type { HeldLookup } from './catalog.js'
 import type { Runs } from './database.js'
 import { directoryByPath, toBytes } from './directories.js'
+import { withStored } from './held-stored.js'
 
 type Answer = Awaited<ReturnType<HeldLookup['match']>>[number]
-const ANSWERS: Readonly<Record<string, Answer>> = { s: 'same', n: 'none', l: 'look' }
+const ANSWERS: Readonly<Record<string, Answer>> = { s: 'same', l: 'look' }
 
-/** How many of the bundles that have a `key` in `keys` are stored in the vault $6 and not the set $7's. LIMIT: a look-up by index each. */
-const storedOf = (keys: string, key: string, own: string) =>
-  `(SELECT count(*) FROM unnest(${keys}) AS u (key) CROSS JOIN LATERAL
-     (SELECT FROM bundle b WHERE b.${key} = u.key AND b.state = 'stored' AND b.vault = $6${own} LIMIT 1) b)`
+/** SQL: names may have several versions, of which the newest counts. So many rows of a range are read; where there are more, it is looked at. */
+const MOST_ROWS = 'r.entries * 4 + 16'
 
 /**
  * The columns and their order are those of `nameRanges`. What that hash does not cover is asked beside it: a row that changed while it was
- * read, times that have no room in their columns, bundles that are not `stored` (any more). One row too many is enough to see that there are other
- * names or versions: there may be millions.
+ * read, times that have no room in their columns, a set of its own.
  */
 const MATCH = `
-  SELECT string_agg(r.ord || CASE
-    WHEN held.rows = 0 THEN 'n'
-    WHEN held.plain AND held.sha256 = decode(r.sha256, 'hex')
-      AND ${storedOf('held.bundles', 'number', ' AND b.set IS DISTINCT FROM $7')} = cardinality(held.bundles)
-      AND ${storedOf('held.data_bundles', 'id', '')} = coalesce(cardinality(held.data_bundles), 0) THEN 's'
-    ELSE 'l' END, ' ')
-  FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $8::int[]) WITH ORDINALITY AS r (directory, first, last, sha256, entries, ord)
-  CROSS JOIN LATERAL ${directoryByPath('$1', toBytes('r.directory'))}
-  CROSS JOIN LATERAL (
-    SELECT count(*) AS rows,
-      sha256(string_agg(record_send(ROW(f.name, f.type, f.size, f.mtime_ns, f.ctime_ns, f.ino)), '' ORDER BY f.name)) AS sha256,
-      bool_and(f.state = 0 AND NOT coalesce(f.extra ? 'times', FALSE)) AS plain,
-      array_agg(DISTINCT f.bundle) AS bundles,
-      array_agg(DISTINCT f.data_bundle) FILTER (WHERE f.data_bundle IS NOT NULL) AS data_bundles
-    FROM (
-      SELECT * FROM file f WHERE f.directory = d.id AND f.name >= ${toBytes('r.first')} AND f.name <= ${toBytes('r.last')}
-      ORDER BY f.name LIMIT r.entries + 1
-    ) f
-  ) held`
+  WITH r AS MATERIALIZED (
+    SELECT r.*, d.id FROM unnest($2::text[], $3::text[], $4::text[], $6::int[], $7::text[])
+      WITH ORDINALITY AS r (directory, first, last, entries, sha256, ord)
+    CROSS JOIN LATERAL ${directoryByPath('$1', toBytes('r.directory'))}
+  ), ${withStored(`
+    SELECT r.ord, f.* FROM r CROSS JOIN LATERAL (
+      SELECT name, bundle, type, size, mtime_ns, ctime_ns, ino, state, data_bundle, extra FROM file
+      WHERE directory = r.id AND name >= ${toBytes('r.first')} AND name <= ${toBytes('r.last')}
+      ORDER BY name LIMIT ${MOST_ROWS}
+    ) f`)},
+  newest AS (SELECT DISTINCT ON (ord, name) * FROM stored ORDER BY ord, name, archived_at DESC, number DESC),
+  held AS (
+    SELECT ord, sha256(string_agg(record_send(ROW(name, type, size, mtime_ns, ctime_ns, ino)), '' ORDER BY name)) AS sha256,
+      bool_and(state = 0 AND NOT coalesce(extra ? 'times', FALSE) AND set IS DISTINCT FROM $8) AS plain
+    FROM newest GROUP BY ord
+  )
+  SELECT string_agg(r.ord || CASE WHEN known.rows < ${MOST_ROWS} AND held.plain AND held.sha256 = decode(r.sha256, 'hex') THEN 's' ELSE 'l' END, ' ')
+  FROM (SELECT ord, count(*) AS rows FROM rows GROUP BY ord) AS known JOIN r USING (ord) LEFT JOIN held USING (ord)`
 
 export async function matchStored(
   database: Runs,
@@ -58,10 +55,10 @@ export async function matchStored(
       asked.map(({ directory }) => directory),
       asked.map(({ first }) => first),
       asked.map(({ last }) => last),
-      asked.map(({ sha256 }) => sha256),
       place.vault,
-      setId ?? null,
       asked.map(({ entries }) => entries),
+      asked.map(({ sha256 }) => sha256),
+      setId ?? null,
     ],
     { name: 'match' },
   )

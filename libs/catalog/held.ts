@@ -13,6 +13,7 @@ import type { Connection, Database } from './database.js'
 import { directoryByPath, toBytes } from './directories.js'
 import { STATES, TYPES, timesOf, type Writable } from './file-row.js'
 import { matchStored } from './held-ranges.js'
+import { withStored } from './held-stored.js'
 import { type PackedRows, queryPacked } from './packed-rows.js'
 import { plannedFromJson, plannedToJson } from './planned-json.js'
 
@@ -69,34 +70,30 @@ function named(paths: readonly Raw[]): [directories: Raw[], indices: number[], n
 
 // ------------------------------------------------------------------------------------------------ stored
 
-/** Of those with a row `f`, stored in the vault $5 at this moment: check may find one missing during a crawl. */
-const STORED = `b.state = 'stored' AND b.vault = $5`
-
-/**
- * One row for each name at most, however many versions there are, and however many other names lie between two. LIMIT keeps the inner
- * statements look-ups by index.
- */
+/** However many versions a name has, one row comes back. OFFSET keeps the inner statement a look-up by index. */
 const STORED_ROWS = `
-  SELECT r.ord, f.*
-  FROM unnest($3::int[], $4::text[]) WITH ORDINALITY AS r (directory, name, ord)
-  JOIN (
-    SELECT a.ord, d.id FROM unnest($2::text[]) WITH ORDINALITY AS a (path, ord)
-    CROSS JOIN LATERAL ${directoryByPath('$1', toBytes('a.path'))}
-  ) d ON d.ord = r.directory
-  CROSS JOIN LATERAL (
-    SELECT b.number, b.id, b.set, f.type, f.size, f.mtime_ns, f.ctime_ns, f.ino, f.state, f.sha256, f.data_offset, f.data_bundle, f.extra
-    FROM file f CROSS JOIN LATERAL (SELECT * FROM bundle b WHERE b.number = f.bundle AND ${STORED} LIMIT 1) b
-    WHERE f.directory = d.id AND f.name = ${toBytes('r.name')}
-      AND (f.data_bundle IS NULL OR EXISTS (SELECT FROM bundle b WHERE b.id = f.data_bundle AND ${STORED}))
-    ORDER BY b.archived_at DESC, b.number DESC LIMIT 1
-  ) f`
+  WITH ${withStored(`
+    SELECT r.ord, f.*
+    FROM unnest($3::int[], $4::text[]) WITH ORDINALITY AS r (directory, name, ord)
+    JOIN (
+      SELECT a.ord, d.id FROM unnest($2::text[]) WITH ORDINALITY AS a (path, ord)
+      CROSS JOIN LATERAL ${directoryByPath('$1', toBytes('a.path'))}
+    ) d ON d.ord = r.directory
+    CROSS JOIN LATERAL (
+      SELECT bundle, type, size, mtime_ns, ctime_ns, ino, state, sha256, data_offset, data_bundle, extra
+      FROM file WHERE directory = d.id AND name = ${toBytes('r.name')} OFFSET 0
+    ) f`)}
+  SELECT DISTINCT ON (ord) ord, number, id, set, type, size, mtime_ns, ctime_ns, ino, state, sha256, data_offset, data_bundle, extra
+  FROM stored ORDER BY ord, archived_at DESC, number DESC`
 
 async function storedVersions(
   database: Database,
   place: { host: number; vault: number },
   paths: readonly Raw[],
 ): Promise<Versions> {
-  const packed = await queryPacked(database, STORED_ROWS, [place.host, ...named(paths), place.vault], { name: 'held' })
+  const packed = await queryPacked(database, STORED_ROWS, [place.host, ...named(paths), place.vault], {
+    name: 'held',
+  })
   const versions: Versions = paths.map(() => undefined)
   while (packed.next()) {
     const ord = packed.count()
