@@ -20,6 +20,7 @@ import { openTreeSource } from '#libs/walk/tree/tree-source.js'
 import type { Config } from './config.js'
 import { reasonOf } from './home.js'
 import type { Logger } from './logger.js'
+import { provideNavigator } from './navigator.js'
 import { createReleasers } from './releasers.js'
 import type { Reporter } from './terminal/reporter.js'
 import { watchedQueue, watchedVault } from './watched.js'
@@ -63,6 +64,7 @@ export function openRuntime({
   reporter,
   onNotice = (text) => log.warn({}, text),
 }: RuntimeOptions): Runtime {
+  provideNavigator()
   const releasers = createReleasers()
   const embedded = config.databaseUrl === 'embedded:'
   const vaults = openVaults(config, releasers.push)
