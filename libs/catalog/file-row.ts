@@ -73,11 +73,10 @@ export function openFileRows(database: Runs): FileRows {
 
   const readPlaced: FileRows['readPlaced'] = async (select, values) => {
     const { rows, names, directoryIds, ownerIds } = readColumns(await queryPacked(database, select, values))
-    const [directoryOf, ownerOf, bundleOf] = await Promise.all([
-      directories.factsOf(new Set(directoryIds)),
-      owners.factsOf(new Set(ownerIds)),
-      bundleFacts(database, bundles, new Set(rows.map((row) => Number(row.bundleNumber)))),
-    ])
+    // One after the other: most are known by now, and the first time each would open a connection of its own.
+    const directoryOf = await directories.factsOf(new Set(directoryIds))
+    const ownerOf = await owners.factsOf(new Set(ownerIds))
+    const bundleOf = await bundleFacts(database, bundles, new Set(rows.map((row) => Number(row.bundleNumber))))
     rows.forEach((row, index) => {
       const directory = directoryOf.get(directoryIds[index] as number)
       const owner = ownerOf.get(ownerIds[index] as number)
