@@ -11,9 +11,10 @@ import type { HeldFile, HeldLookup } from './catalog.js'
 import { cleanText } from './clean-text.js'
 import type { Connection, Database } from './database.js'
 import { directoryByPath, toBytes, toRaw } from './directories.js'
-import { STATES, TYPES, timesOf, type Writable } from './file-row.js'
+import { STATES, TYPES, timesOf } from './file-row.js'
 import { type PackedRows, queryPacked } from './packed-rows.js'
 import { plannedFromJson, plannedToJson } from './planned-json.js'
+import type { Writable } from './row-reader.js'
 
 type Range = { readonly directory: Raw; readonly first: Raw; readonly last: Raw }
 

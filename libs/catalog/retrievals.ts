@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { FirnError } from '#libs/errors/errors.js'
 import { rawToBytes } from '#libs/os/raw.js'
-import type { FileRow, RetrievalRequest, RetrievalRow, RetrievalState, RetrievalVerbs } from './catalog.js'
+import type { LocatedRow, RetrievalRequest, RetrievalRow, RetrievalState, RetrievalVerbs } from './catalog.js'
 import { cleanJson, cleanText } from './clean-text.js'
 import type { Database } from './database.js'
 import type { FileRows } from './file-row.js'
@@ -139,7 +139,7 @@ async function createRetrieval(
   database: Database,
   id: string,
   { request, target, detached }: RetrievalRequest,
-  rows: AsyncIterable<readonly FileRow[]>,
+  rows: AsyncIterable<readonly LocatedRow[]>,
 ): Promise<void> {
   const connection = await database.connect()
   try {
