@@ -2,17 +2,25 @@
  * Finding: a query goes to the index, whose hits the catalog judges; everything else the catalog answers alone. And so it does where the
  * index is away: it knows every path, and comparing them all with the query is slow but right.
  */
-import type { Catalog, FileRow, NeededBundle, Selection, SetRow } from '#libs/catalog/catalog.js'
+import type { Catalog, FileRow, LocatedRow, NeededBundle, Selection, SetRow } from '#libs/catalog/catalog.js'
 import { isFirnError } from '#libs/errors/errors.js'
 import { matchesQuery, parseQuery, type Query } from '#libs/search/query.js'
 import type { SearchIndex } from '#libs/search/search-index.js'
 import { catchUpIndex, type IndexParts } from './index-bundle.js'
 
-export interface FindParts {
-  readonly catalog: Pick<Catalog, 'select' | 'selectHits' | 'set'>
+/** `R`: what is read of each row. */
+export interface FindParts<R extends LocatedRow = FileRow> {
+  readonly catalog: Pick<Catalog, 'set'> & {
+    select(selection: Selection): AsyncIterable<readonly R[]>
+    selectHits(...call: Parameters<Catalog['selectHits']>): AsyncIterable<readonly R[]>
+  }
   readonly index: Pick<SearchIndex, 'search'>
   /** The index is away, and why: the catalog is asked instead. */
   readonly onIndexAway?: (error: Error) => void
+}
+
+export interface LocateParts extends Omit<FindParts, 'catalog'> {
+  readonly catalog: Pick<Catalog, 'locate' | 'locateHits' | 'set'>
 }
 
 export interface FindRequest {
@@ -22,22 +30,32 @@ export interface FindRequest {
 }
 
 /** Pages of matching rows; of each path the newest that matches, unless all versions are asked for. */
-export function findFiles(
-  parts: FindParts,
+export function findFiles<R extends LocatedRow>(
+  parts: FindParts<R>,
   request: FindRequest,
   options: { signal?: AbortSignal } = {},
-): AsyncIterable<readonly FileRow[]> {
+): AsyncIterable<readonly R[]> {
   const { query: text, selection } = request
   if (text === undefined) return parts.catalog.select(selection)
   return findByQuery(parts, parseQuery(text), selection, options)
 }
 
-async function* findByQuery(
-  parts: FindParts,
+/** The same rows, with no more of each than where it lies: for whoever fetches them, or counts what they need. */
+export function locateFiles(
+  parts: LocateParts,
+  request: FindRequest,
+  options: { signal?: AbortSignal } = {},
+): AsyncIterable<readonly LocatedRow[]> {
+  const { locate: select, locateHits: selectHits, set } = parts.catalog
+  return findFiles({ ...parts, catalog: { select, selectHits, set } }, request, options)
+}
+
+async function* findByQuery<R extends LocatedRow>(
+  parts: FindParts<R>,
   query: Query,
   selection: Selection,
   options: { signal?: AbortSignal },
-): AsyncGenerator<readonly FileRow[]> {
+): AsyncGenerator<readonly R[]> {
   const hits = parts.index.search(query, { ...options, ...(selection.setIds && { setIds: selection.setIds }) })
   const found = parts.catalog.selectHits(hits, selection, ({ path, set }) =>
     matchesQuery(query, { path, description: set.description, tags: set.tags }),
@@ -61,12 +79,12 @@ async function* findByQuery(
  * Every file of the selection, compared with the query. All versions, for an older one may match where the newest does not; and no
  * directories, which the index does not have either.
  */
-async function* compareAll(
-  catalog: Pick<Catalog, 'select' | 'set'>,
+async function* compareAll<R extends LocatedRow>(
+  catalog: Pick<FindParts<R>['catalog'], 'select' | 'set'>,
   query: Query,
   selection: Selection,
   { signal }: { signal?: AbortSignal },
-): AsyncGenerator<readonly FileRow[]> {
+): AsyncGenerator<readonly R[]> {
   const sets = new Map<string, SetRow | undefined>()
   for await (const page of catalog.select({ ...selection, allVersions: true, directories: false })) {
     signal?.throwIfAborted()
@@ -76,7 +94,7 @@ async function* compareAll(
       return set !== undefined && matchesQuery(query, { path, description: set.description, tags: set.tags })
     })
     // All versions of a path are on one page, the newest first.
-    const newest = (row: FileRow, i: number) => {
+    const newest = (row: R, i: number) => {
       const before = matching[i - 1]
       return before === undefined || before.path !== row.path || before.host !== row.host
     }
@@ -110,9 +128,9 @@ export async function caughtUpIndex(
 
 /** The archives that a request needs, one by one. */
 export async function* neededBundles(
-  parts: FindParts & { catalog: Pick<Catalog, 'neededBundles'> },
+  parts: LocateParts & { catalog: Pick<Catalog, 'neededBundles'> },
   request: FindRequest,
   options: { signal?: AbortSignal } = {},
 ): AsyncGenerator<NeededBundle> {
-  for await (const page of parts.catalog.neededBundles(findFiles(parts, request, options))) yield* page
+  for await (const page of parts.catalog.neededBundles(locateFiles(parts, request, options))) yield* page
 }

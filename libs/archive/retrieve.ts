@@ -4,11 +4,11 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { openPlacer, type PlaceOptions, type PlaceResult, type Placer } from '#libs/bundle/place.js'
-import type { Catalog, Consent, FileRow, ItemRow, Layout, RetrievalRow } from '#libs/catalog/catalog.js'
+import type { Catalog, Consent, ItemRow, Layout, LocatedRow, RetrievalRow } from '#libs/catalog/catalog.js'
 import { jsonName, type Raw } from '#libs/os/raw.js'
 import { severalAtOnce } from '#libs/os/several-at-once.js'
 import type { ThawTier } from '#libs/vault/vault.js'
-import { type FindParts, type FindRequest, findFiles } from './find.js'
+import { type FindRequest, type LocateParts, locateFiles } from './find.js'
 import { directoriesAt } from './layout.js'
 import { restoreItem } from './restore-bundle.js'
 import { RETRIEVER } from './retriever-duty.js'
@@ -26,10 +26,10 @@ export interface RetrieveRequest extends FindRequest {
   readonly detached: boolean
 }
 
-export interface RetrieveParts extends FindParts, Omit<ThawParts, 'catalog'> {
+export interface RetrieveParts extends LocateParts, Omit<ThawParts, 'catalog'> {
   /** One may be waiting already. */
   readonly placing?: PlaceOptions['threads']
-  readonly catalog: FindParts['catalog'] &
+  readonly catalog: LocateParts['catalog'] &
     ThawParts['catalog'] &
     Pick<
       Catalog,
@@ -69,7 +69,7 @@ export async function openRetrieval(
   if (open !== undefined) return open
 
   const hosts = new Set<string>()
-  const found = findFiles(parts, { ...request, selection: { ...request.selection, directories: true } }, options)
+  const found = locateFiles(parts, { ...request, selection: { ...request.selection, directories: true } }, options)
   const rows = request.wholeBundles ? wholeBundles(parts, found) : found
   const created = await catalog.createRetrieval(
     asked,
@@ -99,14 +99,17 @@ async function* noting<T>(pages: AsyncIterable<readonly T[]>, note: (row: T) => 
 }
 
 /** What travelled with each match; its bytes may lie in another bundle still. */
-async function* wholeBundles(parts: RetrieveParts, found: AsyncIterable<readonly FileRow[]>): AsyncGenerator<readonly FileRow[]> {
+async function* wholeBundles(
+  parts: RetrieveParts,
+  found: AsyncIterable<readonly LocatedRow[]>,
+): AsyncGenerator<readonly LocatedRow[]> {
   for await (const page of parts.catalog.neededBundles(asListed(found))) {
     for (const { bundle } of page) yield await parts.catalog.entriesOf(bundle.number)
   }
 }
 
 /** Rows as if their bytes lay where they are listed. */
-async function* asListed(pages: AsyncIterable<readonly FileRow[]>): AsyncGenerator<readonly FileRow[]> {
+async function* asListed(pages: AsyncIterable<readonly LocatedRow[]>): AsyncGenerator<readonly LocatedRow[]> {
   for await (const page of pages) yield page.map(({ dataBundle: _elsewhere, ...row }) => row)
 }
 

@@ -248,6 +248,24 @@ export interface FileRow extends Entry {
   readonly archivedAt: Date
 }
 
+/** Where a row lies, and how much it is. */
+export type LocatedRow = Pick<
+  FileRow,
+  | 'bundleNumber'
+  | 'seq'
+  | 'bundleId'
+  | 'setId'
+  | 'host'
+  | 'vaultId'
+  | 'archiveId'
+  | 'archivedAt'
+  | 'path'
+  | 'type'
+  | 'size'
+  | 'offset'
+  | 'dataBundle'
+>
+
 export interface Selection {
   /** Bundle ids or the vaults' own archive ids. */
   readonly archiveIds?: readonly string[]
@@ -279,6 +297,11 @@ export interface FindVerbs {
     selection: Selection,
     matches: (row: { path: Raw; set: { id: string; description: string; tags: readonly string[] } }) => boolean,
   ): AsyncIterable<readonly FileRow[]>
+
+  /** The rows that `select` gives, where no more is wanted of each than where it lies: reading all of a million rows takes its time. */
+  locate(selection: Selection): AsyncIterable<readonly LocatedRow[]>
+  /** The same of `selectHits`. */
+  locateHits(...call: Parameters<FindVerbs['selectHits']>): AsyncIterable<readonly LocatedRow[]>
 
   /** The newest catalogued row of each directory path of that host not later than `asOf`; for modes of parents. */
   directories(host: string, paths: readonly Raw[], asOf?: Date): Promise<FileRow[]>
@@ -365,7 +388,7 @@ export type Layout = 'path' | 'host' | 'set'
 
 export interface RetrievalVerbs {
   /** The bundles whose bytes these rows need, by vault and bundle number: grouped out of memory. */
-  neededBundles(rows: AsyncIterable<readonly FileRow[]>): AsyncIterable<readonly NeededBundle[]>
+  neededBundles(rows: AsyncIterable<readonly LocatedRow[]>): AsyncIterable<readonly NeededBundle[]>
   /** Fixed once all rows of a new retrieval are known. `host` where all rows are of one. */
   setLayout(retrievalId: string, layout: Layout, host: string | undefined): Promise<void>
   /** The retrieval of the same request that was agreed to and is not over, if there is one. */
@@ -374,7 +397,7 @@ export interface RetrievalVerbs {
    * Groups the rows by the bundle that holds their bytes, out of memory, in one transaction. One of no rows is `done` at once.
    * It is not agreed to yet; those that nobody agreed to for a day are dropped.
    */
-  createRetrieval(request: RetrievalRequest, rows: AsyncIterable<readonly FileRow[]>): Promise<RetrievalRow>
+  createRetrieval(request: RetrievalRequest, rows: AsyncIterable<readonly LocatedRow[]>): Promise<RetrievalRow>
   /** From now on it may be acted upon. */
   agreeTo(id: string, consent: Consent): Promise<RetrievalRow>
   /** Forgets a retrieval that was not agreed to. */

@@ -1,31 +1,29 @@
 /** One entry of a stored bundle as a row of `file`: how it is written, and how it is read again. */
 import type { Entry, EntryState, EntryType } from '#libs/bundle/entry.js'
-import { FirnError } from '#libs/errors/errors.js'
 import { joinRaw, nameOf, parentOf, type Raw } from '#libs/os/raw.js'
 import { type BinaryRows, binaryRows } from './binary-rows.js'
-import { type BoundedMap, boundedMap } from './bounded-map.js'
-import type { FileRow } from './catalog.js'
+import type { FileRow, LocatedRow } from './catalog.js'
 import { cleanJson } from './clean-text.js'
 import type { Connection, Runs } from './database.js'
 import { type Directories, openDirectories } from './directories.js'
 import { type Owner, type Owners, openOwners, ownerKey } from './owners.js'
 import { type PackedRows, queryPacked } from './packed-rows.js'
+import { contradiction, type RowReader, rowReaders, type Unpacked, type Writable } from './row-reader.js'
 
 /** The numbers of the column `type`. */
 export const TYPES: readonly EntryType[] = ['file', 'hardlink', 'symlink', 'directory']
 /** The numbers of the column `state`. */
 export const STATES: readonly EntryState[] = ['ok', 'changed']
 
-export interface FileRows {
+/** Reads whole rows, of `FILE_COLUMNS`. */
+export interface FileRows extends RowReader<FileRow> {
+  /** Reads only where rows lie. */
+  readonly located: RowReader<LocatedRow>
   /**
    * Makes the directories and owners that the entries need, before the transaction that writes the rows: several workers that share
    * directories then wait for each other no longer than a small statement.
    */
   prepare(host: number, entries: readonly Entry[]): Promise<PreparedRows>
-  /** The rows of a SELECT of `FILE_COLUMNS`, in its order. */
-  read(select: string, values: readonly unknown[]): Promise<FileRow[]>
-  /** The same, with the id of each row's directory beside it. */
-  readPlaced(select: string, values: readonly unknown[]): Promise<{ rows: FileRow[]; directories: number[] }>
   /** Where the files of a bundle lie, without its directories. */
   pathsOf(bundle: bigint): Promise<{ seq: number; path: Raw }[]>
 }
@@ -48,6 +46,9 @@ export const FILE_COLUMNS =
   'f.bundle, f.seq, f.directory, f.name, f.type, f.state, f.size, f.mtime_ns, f.ctime_ns, f.atime_ns, f.dev, f.ino, f.nlink, f.mode, f.owner,' +
   ' f.sha256, f.data_offset, f.data_bundle, f.link, f.extra'
 
+/** The same, for `located`. */
+const LOCATION_COLUMNS = 'f.bundle, f.seq, f.directory, f.name, f.type, f.size, f.data_offset, f.data_bundle'
+
 /** What few entries have. Times are here as text where the column, 64 bits of nanoseconds, ends (before 1677, after 2262). */
 interface Extra {
   xattrs?: Readonly<Record<string, string>>
@@ -55,58 +56,28 @@ interface Extra {
   times?: { mtime: string; ctime: string; atime: string }
 }
 
-interface BundleFacts {
-  readonly bundleId: string
-  readonly setId: string
-  readonly vaultId: string
-  readonly archiveId: string
-  readonly archivedAt: Date
-}
-
-/** Facts of stored bundles do not change. */
-const BUNDLES_KEPT = 10_000
-
 export function openFileRows(database: Runs): FileRows {
   const directories = openDirectories(database)
   const owners = openOwners(database)
-  const bundles = boundedMap<number, BundleFacts>(BUNDLES_KEPT)
-
-  const readPlaced: FileRows['readPlaced'] = async (select, values) => {
-    const { rows, names, directoryIds, ownerIds } = readColumns(await queryPacked(database, select, values))
-    const [directoryOf, ownerOf, bundleOf] = await Promise.all([
-      directories.factsOf(new Set(directoryIds)),
-      owners.factsOf(new Set(ownerIds)),
-      bundleFacts(database, bundles, new Set(rows.map((row) => Number(row.bundleNumber)))),
-    ])
-    rows.forEach((row, index) => {
-      const directory = directoryOf.get(directoryIds[index] as number)
+  const readerOf = rowReaders(database, directories)
+  const whole = readerOf<Writable<FileRow>>(FILE_COLUMNS, async (packed) => {
+    const { ownerIds, ...unpacked } = readColumns(packed)
+    const ownerOf = await owners.factsOf(new Set(ownerIds))
+    unpacked.rows.forEach((row, index) => {
       const owner = ownerOf.get(ownerIds[index] as number)
-      const bundle = bundleOf.get(Number(row.bundleNumber))
-      if (!directory || !owner || !bundle) {
-        throw new FirnError(
-          'database',
-          `The catalog contradicts itself: file ${row.bundleNumber}/${row.seq} names rows that are not there.`,
-        )
-      }
-      row.host = directory.host
-      row.path = joinRaw(directory.path, names[index] as Raw)
+      if (!owner) throw contradiction(row)
       row.uid = owner.uid
       row.gid = owner.gid
       row.uname = owner.uname
       row.gname = owner.gname
-      row.bundleId = bundle.bundleId
-      row.setId = bundle.setId
-      row.vaultId = bundle.vaultId
-      row.archiveId = bundle.archiveId
-      row.archivedAt = bundle.archivedAt
     })
-    return { rows, directories: directoryIds }
-  }
+    return unpacked
+  })
 
   return {
     prepare: (host, entries) => prepare(directories, owners, host, entries),
-    read: async (select, values) => (await readPlaced(select, values)).rows,
-    readPlaced,
+    ...whole,
+    located: readerOf<Writable<LocatedRow>>(LOCATION_COLUMNS, readLocations),
     pathsOf: (bundle) => pathsOf(database, directories, bundle),
   }
 }
@@ -206,9 +177,6 @@ export function timesOf(extra: string): { mtimeNs: bigint; ctimeNs: bigint; atim
   return times && { mtimeNs: BigInt(times.mtime), ctimeNs: BigInt(times.ctime), atimeNs: BigInt(times.atime) }
 }
 
-/** While it is put together. */
-export type Writable<T> = { -readonly [K in keyof T]: T[K] }
-
 const NEVER = new Date(0)
 
 /**
@@ -272,25 +240,33 @@ function readColumns(packed: PackedRows) {
   return { rows, names, directoryIds, ownerIds }
 }
 
-async function bundleFacts(database: Runs, kept: BoundedMap<number, BundleFacts>, numbers: Set<number>) {
-  const found = new Map<number, BundleFacts>()
-  const unknown: number[] = []
-  for (const number of numbers) {
-    const known = kept.get(number)
-    if (known === undefined) unknown.push(number)
-    else found.set(number, known)
-  }
-  if (unknown.length > 0) {
-    const { rows } = await database.query<BundleFacts & { number: bigint }>(
-      `SELECT b.number, b.id AS "bundleId", b.set AS "setId", v.id AS "vaultId", b.archive_id AS "archiveId",
-         b.archived_at AS "archivedAt"
-       FROM bundle b JOIN vault v ON v.number = b.vault WHERE b.number = ANY($1::bigint[])`,
-      [unknown],
-    )
-    for (const { number, ...facts } of rows) {
-      kept.set(Number(number), facts)
-      found.set(Number(number), facts)
+function readLocations(packed: PackedRows): Unpacked<Writable<LocatedRow>> {
+  const rows: Writable<LocatedRow>[] = []
+  const names: Raw[] = []
+  const directoryIds: number[] = []
+  while (packed.next()) {
+    const bundleNumber = BigInt(packed.int4())
+    const seq = packed.int4()
+    directoryIds.push(packed.int4())
+    names.push(packed.raw())
+    const row: Writable<LocatedRow> = {
+      bundleNumber,
+      seq,
+      bundleId: '',
+      setId: '',
+      host: '',
+      vaultId: '',
+      archiveId: '',
+      archivedAt: NEVER,
+      path: '' as Raw,
+      type: TYPES[packed.int2()] as EntryType,
+      size: packed.count(),
     }
+    const offset = packed.optionalCount()
+    const dataBundle = packed.optionalUuid()
+    if (offset !== undefined) row.offset = offset
+    if (dataBundle !== undefined) row.dataBundle = dataBundle
+    rows.push(row)
   }
-  return found
+  return { rows, names, directoryIds }
 }

@@ -11,11 +11,12 @@ import type { HeldFile, HeldLookup } from './catalog.js'
 import { cleanText } from './clean-text.js'
 import type { Connection, Database } from './database.js'
 import { directoryByPath, toBytes } from './directories.js'
-import { STATES, TYPES, timesOf, type Writable } from './file-row.js'
+import { STATES, TYPES, timesOf } from './file-row.js'
 import { matchStored } from './held-ranges.js'
 import { withStored } from './held-stored.js'
 import { type PackedRows, queryPacked } from './packed-rows.js'
 import { plannedFromJson, plannedToJson } from './planned-json.js'
+import type { Writable } from './row-reader.js'
 
 /** The newest version of a name that is stored, or in a live plan; of two with the greater number. */
 interface Version {

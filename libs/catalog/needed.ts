@@ -5,13 +5,13 @@
 import { isFile } from '#libs/bundle/entry.js'
 import { binaryRows } from './binary-rows.js'
 import { BUNDLE_COLUMNS, type BundleRecord, bundleRowOf } from './bundle-row.js'
-import type { FileRow, NeededBundle } from './catalog.js'
+import type { LocatedRow, NeededBundle } from './catalog.js'
 import type { Connection, Database } from './database.js'
 
 const PAGE = 500
 
 /** Makes the temporary table `needed`, one line a row; `holder` is the number of the bundle with its bytes. */
-export async function gatherNeeded(connection: Connection, rows: AsyncIterable<readonly FileRow[]>): Promise<void> {
+export async function gatherNeeded(connection: Connection, rows: AsyncIterable<readonly LocatedRow[]>): Promise<void> {
   await connection.query(
     `CREATE TEMPORARY TABLE gathered (bundle bigint, seq int, file boolean, size bigint, data_offset bigint, data_bundle uuid)`,
   )
@@ -54,7 +54,7 @@ export const NEEDED_TOTALS = `
 
 export async function* neededBundles(
   database: Database,
-  rows: AsyncIterable<readonly FileRow[]>,
+  rows: AsyncIterable<readonly LocatedRow[]>,
 ): AsyncGenerator<readonly NeededBundle[]> {
   const connection = await database.connect()
   try {

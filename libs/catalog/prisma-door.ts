@@ -1,6 +1,7 @@
 /**
- * Prisma, on the catalog's own pool. It takes some 200 ms to load, so it is loaded by the first verb that uses it: those of
- * retrievals and upkeep. What every run needs at its start, and what moves many rows, is SQL.
+ * Prisma, on the catalog's own pool. It takes some 150 ms to load, so it is loaded by the first verb that uses it: those of check, status
+ * and the list of retrievals. What every run needs at its start, what somebody waits for who wants one file back, and what moves many rows,
+ * is SQL.
  */
 import { setFlagsFromString } from 'node:v8'
 import type { PrismaClient } from './client/client.js'

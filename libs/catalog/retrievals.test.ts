@@ -1,5 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import type { BundleRow, Catalog, FileRow, RetrievalRequest, SetRow } from './catalog.js'
+import { openDatabase } from './database.js'
+import { openFileRows } from './file-row.js'
+import { retrievalVerbs } from './retrievals.js'
 import {
   all,
   directory,
@@ -98,6 +101,35 @@ describe('a retrieval', () => {
     expect(await catalog.finishRetrieval(created.id)).toMatchObject({ state: 'done', filesRestored: 6, filesFailed: 0 })
     expect(await catalog.openRetrieval(asked({ query: 'again' }))).toBeUndefined()
     expect((await catalog.retrieval(created.id))?.finishedAt).toBeInstanceOf(Date)
+  })
+
+  test('is carried to its end without Prisma, which takes longer to load than a small file to bring back', async () => {
+    const database = openDatabase({ url: scratch.url, poolSize: 2 })
+    const prisma = Object.assign(() => Promise.reject(new Error('Prisma was asked for')), { close: async () => {} })
+    try {
+      const verbs = retrievalVerbs(database, openFileRows(database), prisma)
+      const request = asked({ query: 'without Prisma' })
+      expect(await verbs.openRetrieval(request)).toBeUndefined()
+      const { id } = await verbs.createRetrieval(request, everything())
+      await verbs.setLayout(id, 'path', 'alpha')
+      expect(await verbs.agreeTo(id, { thawLimitUsd: 0, offer: {} })).toEqual(await verbs.retrieval(id))
+      for (const item of await all(verbs.items(id))) {
+        await verbs.changeItems([{ id: item.id, seen: 'requested', state: 'ready' }])
+        expect(await verbs.leaseItem(item.id, 'w', nobodyIsGone)).toBe(true)
+        await all(verbs.itemRows(item.id))
+        await verbs.markItem(item.id, 'done', { filesRestored: item.files })
+      }
+      expect(await verbs.finishRetrieval(id)).toMatchObject({ state: 'done', host: 'alpha', filesRestored: 6 })
+    } finally {
+      await database.close()
+    }
+  })
+
+  test('that is not there is no success', async () => {
+    const unknown = '0190c0de-0000-4000-8000-000000000000'
+    await expect(catalog.setLayout(unknown, 'path', undefined)).rejects.toMatchObject({ code: 'failed' })
+    await expect(catalog.markItem(unknown, 'done')).rejects.toMatchObject({ code: 'failed' })
+    await expect(catalog.finishRetrieval(unknown)).rejects.toMatchObject({ code: 'failed' })
   })
 
   test('of nothing is over at once', async () => {

@@ -2,9 +2,9 @@
  * What a search index found, judged by the catalog. All versions of each found path are looked at, and a path is emitted at one hit of
  * its own, so that nothing must be remembered of the pages before.
  */
-import type { FileRow, FindVerbs, Selection } from './catalog.js'
+import type { FindVerbs, LocatedRow, Selection } from './catalog.js'
 import type { Runs } from './database.js'
-import { FILE_COLUMNS, type FileRows } from './file-row.js'
+import type { RowReader } from './row-reader.js'
 import { passes } from './selection.js'
 import { byPath, newestFirst } from './versions.js'
 
@@ -15,23 +15,23 @@ type SetWords = Parameters<Matches>[0]['set']
 /** Rows whose versions are looked at together. */
 const HITS_AT_ONCE = 500
 
-export async function* selectHits(
+export async function* selectHits<R extends LocatedRow>(
   database: Runs,
-  fileRows: FileRows,
+  reader: RowReader<R>,
   hits: Hits,
   selection: Selection,
   matches: Matches,
-): AsyncGenerator<readonly FileRow[]> {
+): AsyncGenerator<readonly R[]> {
   const pass = passes(selection)
   const sets = new Map<string, SetWords>()
   for await (const page of hits) {
     for (let at = 0; at < page.length; at += HITS_AT_ONCE) {
       const asked = page.slice(at, at + HITS_AT_ONCE)
       const isHit = new Set(asked.map(({ bundleNumber, seq }) => `${bundleNumber}/${seq}`))
-      const rows = (await versionsOf(fileRows, asked)).filter(pass)
+      const rows = (await versionsOf(reader, asked)).filter(pass)
       await learnSets(database, sets, rows)
       const matching = rows.filter((row) => matches({ path: row.path, set: sets.get(row.setId) as SetWords }))
-      const own = (row: FileRow) => isHit.has(`${row.bundleNumber}/${row.seq}`)
+      const own = (row: R) => isHit.has(`${row.bundleNumber}/${row.seq}`)
       const found = selection.allVersions ? matching.filter(own) : await newestAtTheirHit(database, matching, own)
       if (found.length > 0) yield found
     }
@@ -42,16 +42,16 @@ export async function* selectHits(
  * Of each path the newest version, at the hit that stands for it: the newest version that the index has. So a newer version that is
  * not indexed yet is found by way of the older one.
  */
-async function newestAtTheirHit(
+async function newestAtTheirHit<R extends LocatedRow>(
   database: Runs,
-  matching: readonly FileRow[],
-  own: (row: FileRow) => boolean,
-): Promise<FileRow[]> {
+  matching: readonly R[],
+  own: (row: R) => boolean,
+): Promise<R[]> {
   const indexed = await indexedBundles(database, new Set(matching.map((row) => row.bundleNumber)))
-  const found: FileRow[] = []
+  const found: R[] = []
   for (const versions of byPath(matching)) {
     versions.sort(newestFirst)
-    const newest = versions[0] as FileRow
+    const newest = versions[0] as R
     const standsFor = versions.find((row) => indexed.has(row.bundleNumber)) ?? newest
     if (own(standsFor)) found.push(newest)
   }
@@ -59,16 +59,16 @@ async function newestAtTheirHit(
 }
 
 /** The inner statements keep it a look-up by index for each: a planner without statistics yet would rather read all files there are. */
-const VERSIONS = `
-  SELECT ${FILE_COLUMNS}
+const VERSIONS = (columns: string) => `
+  SELECT ${columns}
   FROM (
     SELECT DISTINCT h.directory, h.name FROM unnest($1::int[], $2::int[]) AS u (bundle, seq)
     CROSS JOIN LATERAL (SELECT directory, name FROM file WHERE bundle = u.bundle AND seq = u.seq LIMIT 1) h
   ) k
   CROSS JOIN LATERAL (SELECT * FROM file WHERE directory = k.directory AND name = k.name OFFSET 0) f`
 
-const versionsOf = (fileRows: FileRows, hits: readonly { bundleNumber: bigint; seq: number }[]): Promise<FileRow[]> =>
-  fileRows.read(VERSIONS, [hits.map((hit) => hit.bundleNumber), hits.map((hit) => hit.seq)])
+const versionsOf = <R>(reader: RowReader<R>, hits: readonly { bundleNumber: bigint; seq: number }[]): Promise<R[]> =>
+  reader.read(VERSIONS(reader.columns), [hits.map((hit) => hit.bundleNumber), hits.map((hit) => hit.seq)])
 
 async function indexedBundles(database: Runs, numbers: ReadonlySet<bigint>): Promise<Set<bigint>> {
   if (numbers.size === 0) return new Set()
@@ -80,7 +80,7 @@ async function indexedBundles(database: Runs, numbers: ReadonlySet<bigint>): Pro
 }
 
 /** Sets are few beside their files; those of one search fit in memory. */
-async function learnSets(database: Runs, known: Map<string, SetWords>, rows: readonly FileRow[]): Promise<void> {
+async function learnSets(database: Runs, known: Map<string, SetWords>, rows: readonly LocatedRow[]): Promise<void> {
   const unknown = [...new Set(rows.map((row) => row.setId))].filter((id) => !known.has(id))
   if (unknown.length === 0) return
   const answer = await database.query<SetWords>('SELECT id, description, tags FROM "set" WHERE id = ANY($1::uuid[])', [unknown])

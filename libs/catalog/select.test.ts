@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import type { Raw } from '#libs/os/raw.js'
-import type { BundleRow, Catalog, FileRow, Selection, SetRow } from './catalog.js'
+import type { BundleRow, Catalog, FileRow, LocatedRow, Selection, SetRow } from './catalog.js'
 import { all, directory, entry, newSet, raw, type ScratchCatalog, scratchCatalog, storeBundle, VAULT } from './scratch-catalog.js'
 
 let scratch: ScratchCatalog
@@ -244,4 +244,37 @@ describe('selectHits', () => {
     expect(await found({ archiveIds: [january.bundle.archiveId as string] })).toHaveLength(3)
     expect(VAULT.id).toBe(rows[0]?.vaultId)
   })
+})
+
+describe('locate', () => {
+  const located = (row: FileRow): LocatedRow => ({
+    bundleNumber: row.bundleNumber,
+    seq: row.seq,
+    bundleId: row.bundleId,
+    setId: row.setId,
+    host: row.host,
+    vaultId: row.vaultId,
+    archiveId: row.archiveId,
+    archivedAt: row.archivedAt,
+    path: row.path,
+    type: row.type,
+    size: row.size,
+    ...(row.offset !== undefined && { offset: row.offset }),
+    ...(row.dataBundle !== undefined && { dataBundle: row.dataBundle }),
+  })
+
+  test('gives the rows of select, and of selectHits, with no more than where they lie', async () => {
+    await storeBundle(catalog, other.set, [entry('/data/elsewhere', { dataBundle: other.bundle.id, offset: 2 ** 40 })])
+    for (const selection of [{}, { allVersions: true, directories: true }, { setIds: [january.set.id] }]) {
+      const rows = await select(selection)
+      expect(await all(catalog.locate(selection))).toEqual(rows.map(located))
+      const hits = () => [rows.map(({ bundleNumber, seq }) => ({ bundleNumber, seq }))]
+      const found = await all(catalog.selectHits(pages(hits()), selection, () => true))
+      expect(await all(catalog.locateHits(pages(hits()), selection, () => true))).toEqual(found.map(located))
+    }
+  })
+
+  async function* pages<T>(of: readonly T[]): AsyncGenerator<T> {
+    yield* of
+  }
 })

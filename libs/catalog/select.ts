@@ -4,11 +4,12 @@
  * the last name, so a reader may take hours and holds no transaction.
  */
 import { nameOf, parentOf, type Raw } from '#libs/os/raw.js'
-import type { FileRow, Selection } from './catalog.js'
+import type { LocatedRow, Selection } from './catalog.js'
 import { cleanText } from './clean-text.js'
 import type { Database, Runs } from './database.js'
 import { toBytes, toRaw } from './directories.js'
-import { FILE_COLUMNS, type FileRows, TYPES } from './file-row.js'
+import { TYPES } from './file-row.js'
+import type { RowReader } from './row-reader.js'
 import { chosenBundles, outermost, passes } from './selection.js'
 import { newestFirst, runsOf } from './versions.js'
 
@@ -27,7 +28,11 @@ interface Range {
   readonly last?: Raw
 }
 
-export async function* select(database: Database, fileRows: FileRows, selection: Selection): AsyncGenerator<readonly FileRow[]> {
+export async function* select<R extends LocatedRow>(
+  database: Database,
+  reader: RowReader<R>,
+  selection: Selection,
+): AsyncGenerator<readonly R[]> {
   const chosen = await chosenBundles(database, selection)
   if (chosen?.numbers.length === 0) return
   const pass = passes(selection)
@@ -35,33 +40,37 @@ export async function* select(database: Database, fileRows: FileRows, selection:
   const bundles = chosen && chosen.numbers.length <= BUNDLES_NAMED ? chosen.numbers : undefined
 
   for await (const page of ranges) {
-    for await (const rows of namesIn(fileRows, page, bundles, selection.directories === true)) {
+    for await (const rows of namesIn(reader, page, bundles, selection.directories === true)) {
       const versions = runsOf(rows.filter(pass), (a, b) => a.path === b.path && a.host === b.host)
       for (const run of versions) run.sort(newestFirst)
-      const found = selection.allVersions ? versions.flat() : versions.map((run) => run[0] as FileRow)
+      const found = selection.allVersions ? versions.flat() : versions.map((run) => run[0] as R)
       if (found.length > 0) yield found
     }
   }
 }
 
 /** The inner statement keeps its order: Postgres walks the index of names directory by directory and stops at the limit. */
-const NAMES = (bundles: string, types: string) => `
-  SELECT ${FILE_COLUMNS} FROM unnest($1::int[], $2::text[], $3::text[]) AS r (directory, first, last)
+const NAMES = (columns: string, bundles: string, types: string) => `
+  SELECT ${columns} FROM unnest($1::int[], $2::text[], $3::text[]) AS r (directory, first, last)
   CROSS JOIN LATERAL (
     SELECT * FROM file f WHERE f.directory = r.directory AND f.name >= ${toBytes('r.first')} AND f.name <= coalesce(${toBytes('r.last')}, ${AFTER_ALL})
       ${bundles} ${types} ORDER BY f.name LIMIT $4
   ) f LIMIT $4`
 
 /** Pages of rows, each with all versions of its names. */
-async function* namesIn(
-  fileRows: FileRows,
+async function* namesIn<R extends LocatedRow>(
+  reader: RowReader<R>,
   ranges: readonly Range[],
   bundles: readonly bigint[] | undefined,
   withDirectories: boolean,
-): AsyncGenerator<FileRow[]> {
-  const sql = NAMES(bundles ? 'AND f.bundle = ANY($5::int[])' : '', withDirectories ? '' : `AND f.type <> ${DIRECTORY}`)
+): AsyncGenerator<R[]> {
+  const sql = NAMES(
+    reader.columns,
+    bundles ? 'AND f.bundle = ANY($5::int[])' : '',
+    withDirectories ? '' : `AND f.type <> ${DIRECTORY}`,
+  )
   const ask = (left: readonly Range[], limit: number) =>
-    fileRows.readPlaced(sql, [
+    reader.readPlaced(sql, [
       left.map(({ directory }) => directory),
       left.map(({ first }) => first),
       left.map(({ last }) => last ?? null),

@@ -1,11 +1,11 @@
 /** What a selection asks of a row, and which bundles can hold such rows at all. */
 import { isWithin, parentOf, type Raw } from '#libs/os/raw.js'
-import type { FileRow, Selection } from './catalog.js'
+import type { LocatedRow, Selection } from './catalog.js'
 import type { Runs } from './database.js'
 import { isUuid } from './uuid.js'
 
 /** Whether a version passes the selection; which of the versions that pass is meant, is asked afterwards. */
-export function passes(selection: Selection): (row: FileRow) => boolean {
+export function passes(selection: Selection): (row: LocatedRow) => boolean {
   const { archiveIds, paths, setIds, host, asOf, directories } = selection
   const archives = archiveIds && new Set(archiveIds.flatMap((id) => (isUuid(id) ? [id, id.toLowerCase()] : [id])))
   const sets = setIds && new Set(setIds.map((id) => id.toLowerCase()))

@@ -1,13 +1,13 @@
 /** Of several versions of one path: which is the newest? */
-import type { FileRow } from './catalog.js'
+import type { LocatedRow } from './catalog.js'
 
 /** Newest first: by the time of archiving, then by the number of the bundle. */
-export const newestFirst = (a: FileRow, b: FileRow): number =>
+export const newestFirst = (a: LocatedRow, b: LocatedRow): number =>
   b.archivedAt.getTime() - a.archivedAt.getTime() || Number(b.bundleNumber - a.bundleNumber) || b.seq - a.seq
 
 /** Those of each path, whatever the order they come in. (Node 20 has no Map.groupBy.) */
-export function byPath(rows: readonly FileRow[]): FileRow[][] {
-  const paths = new Map<string, FileRow[]>()
+export function byPath<R extends LocatedRow>(rows: readonly R[]): R[][] {
+  const paths = new Map<string, R[]>()
   for (const row of rows) {
     const key = `${row.host}\0${row.path}`
     const versions = paths.get(key)

@@ -19,6 +19,7 @@ import { openTreeSource, type TreeSource } from '#libs/walk/tree/tree-source.js'
 import type { Config } from './config.js'
 import { reasonOf } from './home.js'
 import type { Logger } from './logger.js'
+import { provideNavigator } from './navigator.js'
 import { createReleasers } from './releasers.js'
 import type { Reporter } from './terminal/reporter.js'
 import { watchedQueue, watchedVault } from './watched.js'
@@ -62,6 +63,7 @@ export function openRuntime({
   reporter,
   onNotice = (text) => log.warn({}, text),
 }: RuntimeOptions): Runtime {
+  provideNavigator()
   const releasers = createReleasers()
   const embedded = config.databaseUrl === 'embedded:'
   const vaults = openVaults(config, releasers.push)

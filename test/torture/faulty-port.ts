@@ -55,6 +55,8 @@ const STREAMS = new Set([
   'read',
   'select',
   'selectHits',
+  'locate',
+  'locateHits',
   'neededBundles',
   'items',
   'itemRows',

@@ -35,12 +35,13 @@ export async function findBinaries(directory: string, owner: Owner, trusting: bo
     postgres: join(native, 'bin', 'postgres'),
     major: manifest.version.split('.')[0] ?? '',
   })
-  if (trusting && (await readFile(join(directory, LAST), 'utf8').catch(() => '')) === shipped) return at(shipped)
+  const copy = join(directory, `bin-${manifest.version}`)
+  const last = trusting ? await readFile(join(directory, LAST), 'utf8').catch(() => '') : ''
+  if (last === shipped || last === copy) return at(last)
   await refuseUnreachable(directory, owner)
   const links = await readLinks(shipped)
   if ((await linksAreThere(shipped, links)) && (await canRun(at(shipped), owner))) return at(shipped)
 
-  const copy = join(directory, `bin-${manifest.version}`)
   const binaries = at(copy)
   if (await isThere(copy)) return binaries
   const unfinished = `${copy}.new`
