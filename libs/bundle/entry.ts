@@ -5,6 +5,9 @@ import type { Stat } from '#libs/os/stat.js'
 /** A name of an inode with several names is a `hardlink` from the second name on (in the order of the bundle). */
 export type EntryType = 'file' | 'hardlink' | 'symlink' | 'directory'
 
+/** A type as a number is its place here: in plans, and in the column `type` of the catalog's files. */
+export const ENTRY_TYPES: readonly EntryType[] = ['file', 'hardlink', 'symlink', 'directory']
+
 /** Whether an entry counts as a file (limits, `files_*`): everything but a directory. */
 export const isFile = (type: EntryType): boolean => type !== 'directory'
 

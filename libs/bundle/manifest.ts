@@ -5,7 +5,7 @@
 import { isUtf8 } from 'node:buffer'
 import { FirnError } from '#libs/errors/errors.js'
 import { jsonName, nameFromJson, type Raw } from '#libs/os/raw.js'
-import type { Entry, EntryState, EntryType } from './entry.js'
+import { ENTRY_TYPES, type Entry, type EntryState, type EntryType } from './entry.js'
 
 export const FORMAT = 'firn-bundle/1'
 /** The name of the last member of a bundle's tar. */
@@ -172,7 +172,7 @@ function parseHeader(line: string): ManifestHeader {
   }
 }
 
-const TYPES: ReadonlySet<unknown> = new Set<EntryType>(['file', 'hardlink', 'symlink', 'directory'])
+const TYPES: ReadonlySet<unknown> = new Set(ENTRY_TYPES)
 const STATES: ReadonlySet<unknown> = new Set<EntryState>(['ok', 'changed', 'void'])
 const INTEGER = /^-?\d{1,30}$/
 /** A kernel's seconds have 64 bits. */

@@ -4,7 +4,8 @@
  */
 import { createHash, hash } from 'node:crypto'
 import { nameOf, parentOf, type Raw } from '#libs/os/raw.js'
-import { type EntryType, isFile, type PlannedEntry } from './entry.js'
+import { ENTRY_TYPES, isFile, type PlannedEntry } from './entry.js'
+import { isNarrow } from './plan.js'
 
 export interface NameRange {
   readonly directory: Raw
@@ -19,9 +20,6 @@ export interface NameRange {
   /** Hex. Undefined where more is to be known of an entry: it has several names, or a time that 64 bits of nanoseconds do not hold. */
   readonly sha256?: string
 }
-
-/** The numbers of the types: those of the column `type` of the catalog's files. */
-const TYPES: readonly EntryType[] = ['file', 'hardlink', 'symlink', 'directory']
 
 /**
  * An entry in the form of Postgres' record_send(ROW(name, type, size, mtime_ns, ctime_ns, ino)), so that the catalog can hash its rows
@@ -95,7 +93,7 @@ export function nameRanges(entries: readonly PlannedEntry[]): NameRange[] {
 }
 
 const isPlain = ({ type, nlink, mtimeNs, ctimeNs }: PlannedEntry): boolean =>
-  (type !== 'file' || nlink === 1) && BigInt.asIntN(64, mtimeNs) === mtimeNs && BigInt.asIntN(64, ctimeNs) === ctimeNs
+  (type !== 'file' || nlink === 1) && isNarrow(mtimeNs) && isNarrow(ctimeNs)
 
 class Records {
   /** How many there are. */
@@ -114,7 +112,7 @@ class Records {
     view.setInt32(this.bytes + 8, name.length)
     buffer.write(name, this.bytes + HEAD_BYTES, 'latin1')
     buffer.set(TAIL, tail)
-    view.setInt16(tail + 8, TYPES.indexOf(type))
+    view.setInt16(tail + 8, ENTRY_TYPES.indexOf(type))
     view.setInt32(tail + 18, Math.floor(size / 2 ** 32))
     view.setUint32(tail + 22, size % 2 ** 32)
     view.setBigInt64(tail + 34, mtimeNs)

@@ -4,10 +4,9 @@
  */
 import { FirnError } from '#libs/errors/errors.js'
 import { joinRaw, nameOf, parentOf, type Raw } from '#libs/os/raw.js'
-import type { EntryType, HeldBytes, PlannedEntry } from './entry.js'
+import { ENTRY_TYPES, type EntryType, type HeldBytes, type PlannedEntry } from './entry.js'
 
 const VERSION = 1
-const TYPES: readonly EntryType[] = ['file', 'hardlink', 'symlink', 'directory']
 
 /** The first byte of an entry: its type in the two lowest bits, then what is there. */
 const SAME_DIRECTORY = 4
@@ -51,7 +50,7 @@ export function encodePlan(entries: Iterable<PlannedEntry>): Uint8Array {
     room(FIXED_BYTES + WIDE_BYTES)
     view.setUint8(
       at,
-      TYPES.indexOf(entry.type) |
+      ENTRY_TYPES.indexOf(entry.type) |
         (same ? SAME_DIRECTORY : 0) |
         (link === undefined ? 0 : LINK) |
         (held === undefined ? 0 : HELD) |
@@ -92,7 +91,8 @@ export function encodePlan(entries: Iterable<PlannedEntry>): Uint8Array {
   return new Uint8Array(buffer.subarray(0, at))
 }
 
-const isNarrow = (ns: bigint): boolean => BigInt.asIntN(64, ns) === ns
+/** Whether 64 bits of nanoseconds hold a time: the years 1677 to 2262. */
+export const isNarrow = (ns: bigint): boolean => BigInt.asIntN(64, ns) === ns
 
 /** The reverse of `encodePlan`. Throws `damaged` for bytes that it did not make. */
 export function decodePlan(bytes: Uint8Array): PlannedEntry[] {
@@ -136,7 +136,7 @@ function decodeEntries(buffer: Buffer): PlannedEntry[] {
     const path = flags & ROOT ? ('/' as Raw) : joinRaw(directory, name())
     const entry: { -readonly [K in keyof PlannedEntry]: PlannedEntry[K] } = {
       path,
-      type: TYPES[flags & 3] as EntryType,
+      type: ENTRY_TYPES[flags & 3] as EntryType,
       size: view.getFloat64(start + 41, true),
       mtimeNs: time(start + 1, high[0]),
       ctimeNs: time(start + 9, high[1]),

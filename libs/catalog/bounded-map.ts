@@ -27,3 +27,25 @@ export function boundedMap<K, V>(most: number): BoundedMap<K, V> {
     set,
   }
 }
+
+/** What is kept of the wanted, and the rest as it is asked for, which is kept then. What `ask` does not answer is missing. */
+export async function keptOrAsked<K, V>(
+  kept: BoundedMap<K, V>,
+  wanted: Iterable<K>,
+  ask: (unknown: K[]) => Promise<readonly (readonly [K, V])[]>,
+): Promise<Map<K, V>> {
+  const found = new Map<K, V>()
+  const unknown: K[] = []
+  for (const key of wanted) {
+    const known = kept.get(key)
+    if (known === undefined) unknown.push(key)
+    else found.set(key, known)
+  }
+  if (unknown.length > 0) {
+    for (const [key, value] of await ask(unknown)) {
+      kept.set(key, value)
+      found.set(key, value)
+    }
+  }
+  return found
+}

@@ -1,9 +1,10 @@
 /** Catalogued directories by path: for the modes of parents that a selection does not hold itself. */
+import { ENTRY_TYPES } from '#libs/bundle/entry.js'
 import { nameOf, parentOf, type Raw } from '#libs/os/raw.js'
 import type { FileRow } from './catalog.js'
 import { cleanText } from './clean-text.js'
 import { directoryByPath, toBytes } from './directories.js'
-import { FILE_COLUMNS, type FileRows, TYPES } from './file-row.js'
+import { FILE_COLUMNS, type FileRows } from './file-row.js'
 import { byPath, newestFirst } from './versions.js'
 
 const AT_ONCE = 500
@@ -16,7 +17,7 @@ export async function directoriesOf(fileRows: FileRows, host: string, paths: rea
       `SELECT ${FILE_COLUMNS} FROM unnest($2::text[], $3::text[]) AS r (parent, name)
        CROSS JOIN LATERAL ${directoryByPath('(SELECT number FROM host WHERE name = $1)', toBytes('r.parent'))}
        CROSS JOIN LATERAL (
-         SELECT * FROM file WHERE directory = d.id AND name = ${toBytes('r.name')} AND type = ${TYPES.indexOf('directory')} OFFSET 0
+         SELECT * FROM file WHERE directory = d.id AND name = ${toBytes('r.name')} AND type = ${ENTRY_TYPES.indexOf('directory')} OFFSET 0
        ) f`,
       [cleanText(host), asked.map(parentOf), asked.map(nameOf)],
     )

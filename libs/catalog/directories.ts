@@ -1,6 +1,6 @@
 /** Directories as numbers: a file row names its directory by id. Ids never change and are never removed, so they may be kept. */
 import type { Raw } from '#libs/os/raw.js'
-import { boundedMap } from './bounded-map.js'
+import { boundedMap, keptOrAsked } from './bounded-map.js'
 import type { Runs } from './database.js'
 
 export interface DirectoryFacts {
@@ -75,43 +75,18 @@ export function openDirectories(database: Runs): Directories {
       }
       return found
     },
-    async factsOf(wanted) {
-      const found = new Map<number, DirectoryFacts>()
-      const unknown: number[] = []
-      for (const id of wanted) {
-        const known = facts.get(id)
-        if (known === undefined) unknown.push(id)
-        else found.set(id, known)
-      }
-      if (unknown.length > 0) {
-        const rows = await database.texts(
-          `SELECT d.id, h.name, ${toRaw('d.path')} FROM directory d JOIN host h ON h.number = d.host WHERE d.id = ANY($1::bigint[])`,
-          [unknown],
-        )
-        for (const [id, host, path] of rows as [string, string, Raw][]) {
-          facts.set(Number(id), { host, path })
-          found.set(Number(id), { host, path })
-        }
-      }
-      return found
-    },
+    factsOf: (wanted) =>
+      keptOrAsked(facts, wanted, async (unknown) => {
+        const sql = `SELECT d.id, h.name, ${toRaw('d.path')} FROM directory d JOIN host h ON h.number = d.host WHERE d.id = ANY($1::bigint[])`
+        const rows = (await database.texts(sql, [unknown])) as [string, string, Raw][]
+        return rows.map(([id, host, path]) => [Number(id), { host, path }])
+      }),
 
-    async pathsOf(wanted) {
-      const found = new Map<number, Raw>()
-      for (const id of wanted) {
-        const path = paths.get(id)
-        if (path !== undefined) found.set(id, path)
-      }
-      const unknown = [...wanted].filter((id) => !found.has(id))
-      if (unknown.length > 0) {
+    pathsOf: (wanted) =>
+      keptOrAsked(paths, wanted, async (unknown) => {
         const sql = `SELECT id, ${toRaw('path')} FROM directory WHERE id = ANY($1::bigint[])`
-        const rows = await database.texts(sql, [unknown], { name: 'directory-paths' })
-        for (const [id, path] of rows as [string, Raw][]) {
-          paths.set(Number(id), path)
-          found.set(Number(id), path)
-        }
-      }
-      return found
-    },
+        const rows = (await database.texts(sql, [unknown], { name: 'directory-paths' })) as [string, Raw][]
+        return rows.map(([id, path]) => [Number(id), path])
+      }),
   }
 }

@@ -1,5 +1,5 @@
 /** One entry of a stored bundle as a row of `file`: how it is written, and how it is read again. */
-import type { Entry, EntryState, EntryType } from '#libs/bundle/entry.js'
+import { ENTRY_TYPES, type Entry, type EntryState, type EntryType } from '#libs/bundle/entry.js'
 import { joinRaw, nameOf, parentOf, type Raw } from '#libs/os/raw.js'
 import { type BinaryRows, binaryRows } from './binary-rows.js'
 import type { FileRow, LocatedRow } from './catalog.js'
@@ -10,8 +10,6 @@ import { type Owner, type Owners, openOwners, ownerKey } from './owners.js'
 import { type PackedRows, queryPacked } from './packed-rows.js'
 import { contradiction, type RowReader, rowReaders, type Unpacked, type Writable } from './row-reader.js'
 
-/** The numbers of the column `type`. */
-export const TYPES: readonly EntryType[] = ['file', 'hardlink', 'symlink', 'directory']
 /** The numbers of the column `state`. */
 export const STATES: readonly EntryState[] = ['ok', 'changed']
 
@@ -84,7 +82,7 @@ export function openFileRows(database: Runs): FileRows {
 
 /** Two statements instead of a join, for which Postgres would hash all directories there are. */
 async function pathsOf(database: Runs, directories: Directories, bundle: bigint): Promise<{ seq: number; path: Raw }[]> {
-  const select = `SELECT seq, directory, name FROM file WHERE bundle = $1 AND type <> ${TYPES.indexOf('directory')} ORDER BY seq`
+  const select = `SELECT seq, directory, name FROM file WHERE bundle = $1 AND type <> ${ENTRY_TYPES.indexOf('directory')} ORDER BY seq`
   const packed = await queryPacked(database, select, [bundle], { name: 'paths-of-bundle' })
   const found: { seq: number; directory: number; name: Raw }[] = []
   while (packed.next()) found.push({ seq: packed.int4(), directory: packed.int4(), name: packed.raw() })
@@ -137,7 +135,7 @@ function writeEntry(out: BinaryRows, entry: Entry, bundle: bigint, seq: number, 
   out.int4(seq)
   out.int4(Number(directory))
   out.raw(nameOf(entry.path))
-  out.int2(TYPES.indexOf(entry.type))
+  out.int2(ENTRY_TYPES.indexOf(entry.type))
   out.int2(STATES.indexOf(entry.state))
   out.count(entry.size)
   out.int8(clamped(entry.mtimeNs))
@@ -208,7 +206,7 @@ function readColumns(packed: PackedRows) {
       uname: '',
       gname: '',
       // In the order of the columns: each call reads the next.
-      type: TYPES[packed.int2()] as EntryType,
+      type: ENTRY_TYPES[packed.int2()] as EntryType,
       state: STATES[packed.int2()] as EntryState,
       size: packed.count(),
       mtimeNs: packed.int8(),
@@ -259,7 +257,7 @@ function readLocations(packed: PackedRows): Unpacked<Writable<LocatedRow>> {
       archiveId: '',
       archivedAt: NEVER,
       path: '' as Raw,
-      type: TYPES[packed.int2()] as EntryType,
+      type: ENTRY_TYPES[packed.int2()] as EntryType,
       size: packed.count(),
     }
     const offset = packed.optionalCount()

@@ -9,7 +9,6 @@ import { directoryByPath, toBytes } from './directories.js'
 import { withStored } from './held-stored.js'
 
 type Answer = Awaited<ReturnType<HeldLookup['match']>>[number]
-const ANSWERS: Readonly<Record<string, Answer>> = { s: 'same', l: 'look' }
 
 /** SQL: names may have several versions, of which the newest counts. So many rows of a range are read; where there are more, it is looked at. */
 const MOST_ROWS = 'r.entries * 4 + 16'
@@ -64,7 +63,7 @@ export async function matchStored(
   )
   for (const word of rows[0]?.[0]?.split(' ') ?? []) {
     const range = asked[Number.parseInt(word, 10) - 1]
-    if (range !== undefined) answers[range.index] = ANSWERS[word.at(-1) ?? ''] ?? 'look'
+    if (range !== undefined) answers[range.index] = word.endsWith('s') ? 'same' : 'look'
   }
   return answers
 }

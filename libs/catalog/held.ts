@@ -3,7 +3,7 @@
  * told by `held-ranges.ts`; the statement here decides how long a run takes in which something changed in every directory.
  */
 
-import type { EntryState, EntryType } from '#libs/bundle/entry.js'
+import { ENTRY_TYPES, type EntryState, type EntryType } from '#libs/bundle/entry.js'
 import { decodePlan } from '#libs/bundle/plan.js'
 import { nameOf, parentOf, type Raw } from '#libs/os/raw.js'
 import { binaryRows } from './binary-rows.js'
@@ -11,7 +11,7 @@ import type { HeldFile, HeldLookup } from './catalog.js'
 import { cleanText } from './clean-text.js'
 import type { Connection, Database } from './database.js'
 import { directoryByPath, toBytes } from './directories.js'
-import { STATES, TYPES, timesOf } from './file-row.js'
+import { STATES, timesOf } from './file-row.js'
 import { matchStored } from './held-ranges.js'
 import { withStored } from './held-stored.js'
 import { type PackedRows, queryPacked } from './packed-rows.js'
@@ -112,7 +112,7 @@ function readVersion(packed: PackedRows): Version {
     dataBundle: bundle,
     setId: packed.uuid(),
     live: false,
-    type: TYPES[packed.int2()] as EntryType,
+    type: ENTRY_TYPES[packed.int2()] as EntryType,
     size: packed.count(),
     mtimeNs: packed.int8(),
     ctimeNs: packed.int8(),

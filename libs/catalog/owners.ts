@@ -1,5 +1,5 @@
 /** Owners of entries as numbers: (uid, gid, names) that occur again and again, in a table of their own. They never change. */
-import { boundedMap } from './bounded-map.js'
+import { boundedMap, keptOrAsked } from './bounded-map.js'
 import { cleanText } from './clean-text.js'
 import type { Runs } from './database.js'
 
@@ -37,24 +37,14 @@ export function openOwners(database: Runs): Owners {
       }
       return found
     },
-    async factsOf(wanted) {
-      const found = new Map<number, Owner>()
-      const unknown: number[] = []
-      for (const id of wanted) {
-        const known = facts.get(id)
-        if (known === undefined) unknown.push(id)
-        else found.set(id, known)
-      }
-      if (unknown.length > 0) {
+    factsOf: (wanted) =>
+      keptOrAsked(facts, wanted, async (unknown) => {
         const rows = await database.texts('SELECT id, uid, gid, uname, gname FROM owner WHERE id = ANY($1::int[])', [unknown])
-        for (const [id, uid, gid, uname, gname] of rows as [string, string, string, string, string][]) {
-          const owner = { uid: Number(uid), gid: Number(gid), uname, gname }
-          facts.set(Number(id), owner)
-          found.set(Number(id), owner)
-        }
-      }
-      return found
-    },
+        return (rows as [string, string, string, string, string][]).map(([id, uid, gid, uname, gname]) => [
+          Number(id),
+          { uid: Number(uid), gid: Number(gid), uname, gname },
+        ])
+      }),
   }
 }
 

@@ -4,7 +4,7 @@
  */
 import { FirnError } from '#libs/errors/errors.js'
 import { joinRaw, type Raw } from '#libs/os/raw.js'
-import { type BoundedMap, boundedMap } from './bounded-map.js'
+import { type BoundedMap, boundedMap, keptOrAsked } from './bounded-map.js'
 import type { LocatedRow } from './catalog.js'
 import type { Runs } from './database.js'
 import type { Directories } from './directories.js'
@@ -74,25 +74,13 @@ interface BundleFacts {
   readonly archivedAt: Date
 }
 
-async function bundleFacts(database: Runs, kept: BoundedMap<number, BundleFacts>, numbers: Set<number>) {
-  const found = new Map<number, BundleFacts>()
-  const unknown: number[] = []
-  for (const number of numbers) {
-    const known = kept.get(number)
-    if (known === undefined) unknown.push(number)
-    else found.set(number, known)
-  }
-  if (unknown.length > 0) {
+const bundleFacts = (database: Runs, kept: BoundedMap<number, BundleFacts>, numbers: Set<number>) =>
+  keptOrAsked(kept, numbers, async (unknown) => {
     const { rows } = await database.query<BundleFacts & { number: bigint }>(
       `SELECT b.number, b.id AS "bundleId", b.set AS "setId", v.id AS "vaultId", b.archive_id AS "archiveId",
          b.archived_at AS "archivedAt"
        FROM bundle b JOIN vault v ON v.number = b.vault WHERE b.number = ANY($1::bigint[])`,
       [unknown],
     )
-    for (const { number, ...facts } of rows) {
-      kept.set(Number(number), facts)
-      found.set(Number(number), facts)
-    }
-  }
-  return found
-}
+    return rows.map(({ number, ...facts }) => [Number(number), facts])
+  })

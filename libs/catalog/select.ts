@@ -3,12 +3,12 @@
  * are neighbours: the newest is found with no sort and no memory that grows. Each page is a statement of its own that goes on behind
  * the last name, so a reader may take hours and holds no transaction.
  */
+import { ENTRY_TYPES } from '#libs/bundle/entry.js'
 import { nameOf, parentOf, type Raw } from '#libs/os/raw.js'
 import type { LocatedRow, Selection } from './catalog.js'
 import { cleanText } from './clean-text.js'
 import type { Database, Runs } from './database.js'
 import { toBytes, toRaw } from './directories.js'
-import { TYPES } from './file-row.js'
 import type { RowReader } from './row-reader.js'
 import { chosenBundles, outermost, passes } from './selection.js'
 import { newestFirst, runsOf } from './versions.js'
@@ -17,7 +17,7 @@ const DIRECTORIES_A_PAGE = 500
 const ROWS_A_PAGE = 2000
 /** So many bundles may be named in a statement; of more, the rows of others are left out here. */
 const BUNDLES_NAMED = 20_000
-const DIRECTORY = TYPES.indexOf('directory')
+const DIRECTORY = ENTRY_TYPES.indexOf('directory')
 /** SQL: greater than any name, which has 255 bytes at most. */
 const AFTER_ALL = `decode(repeat('ff', 256), 'hex')`
 
