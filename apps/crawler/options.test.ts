@@ -24,6 +24,12 @@ describe('roots', () => {
 
   test('a link is itself, and with a slash what it points to', () => {
     expect(rootsFrom([join(directory, 'link')], true)).toEqual([join(directory, 'link')])
+    // Behind the symlink `..` is the directory that the tree lies in, and not the one that the symlink lies in.
+    mkdirSync(join(directory, 'elsewhere'))
+    symlinkSync(join(directory, 'tree'), join(directory, 'elsewhere/in'))
+    expect(rootsFrom([`${directory}/elsewhere/in/../tree`], true)).toEqual([join(directory, 'tree')])
+    expect(rootsFrom([`${directory}/elsewhere/in/..`], true)).toEqual([directory])
+    expect(rootsFrom([`${directory}/elsewhere/../link`], true)).toEqual([join(directory, 'link')])
     expect(rootsFrom([`${join(directory, 'link')}/`], true)).toEqual([join(directory, 'tree')])
   })
 

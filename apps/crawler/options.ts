@@ -1,11 +1,11 @@
 /** The command line of `archive-files`, and what it means. */
 import { lstatSync, realpathSync } from 'node:fs'
-import { resolve } from 'node:path'
+import { basename, dirname, resolve } from 'node:path'
 import type { Command } from 'commander'
 import { Option } from 'commander'
 import type { CrawlOptions } from '#libs/archive/crawl-options.js'
 import { errnoOf, FirnError } from '#libs/errors/errors.js'
-import { type Raw, rawFromBytes, rawFromText, shown } from '#libs/os/raw.js'
+import { joinRaw, type Raw, rawFromBytes, rawFromText, rawToBytes, shown } from '#libs/os/raw.js'
 import { normaliseRoots } from '#libs/walk/tree/normalise-roots.js'
 
 export interface ArchiveFlags {
@@ -84,10 +84,10 @@ export function archiveOptions(command: Command): Command {
 export function rootsFrom(paths: readonly string[], recursive: boolean): Raw[] {
   const roots = paths.map((path) => {
     if (path === '') throw new FirnError('usage', 'a path is empty; nothing was archived')
-    const absolute = resolve(path)
     try {
-      if (!lstatSync(absolute).isSymbolicLink() || !path.endsWith('/')) return rawFromText(absolute)
-      return rawFromBytes(realpathSync(absolute, 'buffer'))
+      const absolute = absolutePath(path)
+      if (!lstatSync(rawToBytes(absolute)).isSymbolicLink() || !path.endsWith('/')) return absolute
+      return rawFromBytes(realpathSync(rawToBytes(absolute), 'buffer'))
     } catch (error) {
       const code = errnoOf(error)
       const why = code === 'ENOENT' || code === 'ENOTDIR' ? 'there is no such file or directory' : String(code ?? error)
@@ -95,6 +95,15 @@ export function rootsFrom(paths: readonly string[], recursive: boolean): Raw[] {
     }
   })
   return normaliseRoots(roots, recursive)
+}
+
+/** Behind a symlink `..` is not where the text says: then the way is followed as the kernel does, up to the last name. */
+function absolutePath(path: string): Raw {
+  if (!path.split('/').includes('..')) return rawFromText(resolve(path))
+  const name = basename(path)
+  // Node's own, without `native`, resolves the text first.
+  const real = (way: string) => rawFromBytes(realpathSync.native(way, 'buffer'))
+  return name === '..' || name === '.' ? real(path) : joinRaw(real(dirname(path)), rawFromText(name))
 }
 
 const NS_PER_DAY = 86_400_000_000_000n

@@ -7,7 +7,7 @@ export interface CrawlOptions {
   /** Also what is archived already. */
   readonly force: boolean
   readonly keep: { readonly xattrs: boolean; readonly cifs: boolean }
-  readonly walk: Omit<WalkRequest, 'roots' | 'leaveOut'>
+  readonly walk: Omit<WalkRequest, 'roots' | 'realRoots' | 'leaveOut'>
 }
 
 /** As it stands in the set's row. */

@@ -10,11 +10,11 @@ import { oneAhead } from '#libs/os/one-ahead.js'
 import type { Raw } from '#libs/os/raw.js'
 import type { JobQueue } from '#libs/queue/queue.js'
 import type { Vault } from '#libs/vault/vault.js'
-import type { Source, WalkPage } from '#libs/walk/source.js'
+import type { Source, WalkPage, WalkRequest } from '#libs/walk/source.js'
 import { comparePage } from './compare.js'
 import { type CrawlOptions, optionsFromJson } from './crawl-options.js'
 import { keepLease } from './keep-lease.js'
-import { marksOf } from './root-sight.js'
+import { crawledRoots, marksOf } from './root-sight.js'
 import type { Vaults } from './vaults.js'
 import { type WakeEvents, wake } from './wake.js'
 
@@ -61,9 +61,11 @@ export async function crawl(
     options.onProblems?.(problems)
   }
   await catalog.restartCrawl(set.id)
-  await catalog.markRoots(set.id, owner, marksOf(set.roots))
+  const marks = marksOf(set.roots)
+  await catalog.markRoots(set.id, owner, marks)
   const planned = {
     ...set,
+    realRoots: crawledRoots({ marks }),
     options: optionsFromJson(set.options),
     maxFileBytes: maxFileBytes(await parts.vaults.open(set.vaultUrl)),
   }
@@ -119,9 +121,18 @@ function createCounter(write: (more: Counts) => Promise<void>) {
 export type PlannedSet = Pick<SetRow, 'host' | 'roots' | 'vaultId'> & {
   readonly id?: string
   readonly options: CrawlOptions
+  /** See `WalkRequest`. */
+  readonly realRoots?: readonly (Raw | undefined)[]
   /** A larger file is a problem; files are never split. */
   readonly maxFileBytes?: number | undefined
 }
+
+export const walkRequest = (set: PlannedSet, leaveOut: readonly Raw[]): WalkRequest => ({
+  roots: set.roots,
+  ...(set.realRoots && { realRoots: set.realRoots }),
+  leaveOut,
+  ...set.options.walk,
+})
 
 /** What a tar has beside the data of its one file: head, manifest, padding. */
 const AROUND_BYTES = 2 ** 20
@@ -148,7 +159,7 @@ export async function* planSet(
   const cutter = createCutter({ maxFiles: options.filesPerBundle, maxBytes: options.bundleBytes })
   await using links = await parts.catalog.openLinkStore()
   await using held = await parts.catalog.openHeld({ host: set.host, vaultId: set.vaultId })
-  const walk = parts.source.walk({ roots: set.roots, leaveOut, ...options.walk }, signal ? { signal } : {})
+  const walk = parts.source.walk(walkRequest(set, leaveOut), signal ? { signal } : {})
 
   const limit = set.maxFileBytes ?? Number.POSITIVE_INFINITY
   const judged = async (page: WalkPage) => ({

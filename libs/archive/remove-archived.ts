@@ -3,19 +3,19 @@
  * a file is removed only if it is still the one that a stored bundle holds (never one marked changed), the bundle's tar and manifest
  * were verified again in this pass, and, of an inode with several names, every one of its names is among those found.
  */
-import { unlinkSync } from 'node:fs'
 import { isFile, type PlannedEntry } from '#libs/bundle/entry.js'
 import { manifestKey, parseKey } from '#libs/bundle/key.js'
 import { decodeSidecar } from '#libs/bundle/sidecar.js'
 import type { Catalog } from '#libs/catalog/catalog.js'
 import { errnoOf, FirnError } from '#libs/errors/errors.js'
-import { type Raw, rawToBytes } from '#libs/os/raw.js'
-import { linkStat } from '#libs/os/stat.js'
+import type { Raw } from '#libs/os/raw.js'
 import { step } from '#libs/os/steps.js'
+import { TreeAccess } from '#libs/os/tree-access.js'
 import type { Vault } from '#libs/vault/vault.js'
 import type { Source } from '#libs/walk/source.js'
 import { compare } from './compare.js'
-import { groupsOf, type PlannedSet } from './crawl.js'
+import { groupsOf, type PlannedSet, walkRequest } from './crawl.js'
+import { crawledRoots, marksOf } from './root-sight.js'
 import { isOf, readObject } from './stored-manifest.js'
 import { sentence } from './thaw-items.js'
 
@@ -44,9 +44,12 @@ export async function removeArchived(
 ): Promise<number> {
   const { signal } = events
   const bundles = verifiedBundles(parts, vault, signal)
+  // One for the walk and for what is removed after it: the way to a root is found out once.
+  const realRoots = set.realRoots ?? crawledRoots({ marks: marksOf(set.roots) })
+  using tree = new TreeAccess(set.roots, realRoots)
   let removed = 0
   const remove = async (entry: PlannedEntry, siblingsGone: boolean) => {
-    const reason = events.dryRun ? undefined : removeIfSame(entry, siblingsGone)
+    const reason = events.dryRun ? undefined : removeIfSame(tree, entry, siblingsGone)
     if (reason === undefined) {
       removed++
       await events.onRemoved(entry.path)
@@ -55,7 +58,7 @@ export async function removeArchived(
   }
   await using links = await parts.catalog.openLinkStore()
   await using held = await parts.catalog.openHeld({ host: set.host, vaultId: set.vaultId })
-  const walk = parts.source.walk({ roots: set.roots, leaveOut, ...set.options.walk }, signal ? { signal } : {})
+  const walk = parts.source.walk(walkRequest({ ...set, realRoots }, leaveOut), signal ? { signal } : {})
   for await (const page of walk) {
     signal?.throwIfAborted()
     const linked: PlannedEntry[] = []
@@ -86,11 +89,10 @@ export async function removeArchived(
   return removed
 }
 
-/** Removes the file if lstat still says what the walk saw; else the reason why not. */
-function removeIfSame(entry: PlannedEntry, siblingsGone: boolean): string | undefined {
-  const bytes = rawToBytes(entry.path)
+/** Removes the file, as a name in its opened parent, if it still is what the walk saw; else the reason why not. */
+function removeIfSame(tree: TreeAccess, entry: PlannedEntry, siblingsGone: boolean): string | undefined {
   try {
-    const now = linkStat(entry.path)
+    const now = tree.stat(entry.path)
     const same =
       now.dev === entry.dev &&
       now.ino === entry.ino &&
@@ -100,11 +102,13 @@ function removeIfSame(entry: PlannedEntry, siblingsGone: boolean): string | unde
       (siblingsGone || now.ctimeNs === entry.ctimeNs)
     if (!same) return 'it changed meanwhile'
     step('remove:before')
-    unlinkSync(bytes)
+    tree.unlink(entry.path)
     step('remove:after')
     return undefined
   } catch (error) {
-    return errnoOf(error) === 'ENOENT' ? 'it is gone already' : sentence(error)
+    const code = errnoOf(error)
+    if (code === 'ENOENT' || code === 'ENOTDIR') return 'it is gone already'
+    return code === 'ELOOP' ? 'it lies behind a symlink now, which is not followed' : sentence(error)
   }
 }
 

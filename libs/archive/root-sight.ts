@@ -12,6 +12,7 @@ import { type MountPoint, mountPoints } from '#libs/os/mount-points.js'
 import { thisView } from '#libs/os/owner.js'
 import { markOf, nearestDev, type PlaceMark } from '#libs/os/place-mark.js'
 import { isWithin, jsonName, nameFromJson, parentOf, type Raw, rawToBytes, shown } from '#libs/os/raw.js'
+import { realRootOf } from '#libs/os/tree-access.js'
 
 /** Of a tree with very many mounts below it (a system's root) the others are not looked at one by one. */
 const MOUNTS_AT_MOST = 200
@@ -31,7 +32,29 @@ export function marksOf(roots: readonly Raw[], mounts = mountPoints()): Record<s
   const below = mounts.filter(({ path }) => places.some((root) => path !== root && isWithin(path, root)))
   const paths = [...new Set([...places, ...below.slice(0, MOUNTS_AT_MOST).map(({ path }) => path)])]
   const marks = paths.flatMap((path) => markOf(path, mounts) ?? [])
-  return { view: thisView(), places: marks.map(toJson) }
+  return { view: thisView(), places: marks.map(toJson), roots: realRoots(roots).map((real) => real && jsonName('real', real)) }
+}
+
+/** Undefined for a root that is not there. */
+function realRoots(roots: readonly Raw[]): (Raw | undefined)[] {
+  return roots.map((root) => {
+    try {
+      return realRootOf(root)
+    } catch (error) {
+      if (errnoOf(error) === undefined) throw error
+      return undefined
+    }
+  })
+}
+
+/**
+ * Where the roots of a set really were when it was crawled, one for each root: the way to a root may go through symlinks, which their
+ * owner may move. Nothing is known on another host, and of sets that an older version crawled.
+ */
+export function crawledRoots({ marks }: Pick<SetRow, 'marks'>): (Raw | undefined)[] {
+  if (marks?.['view'] !== thisView()) return []
+  const roots = (marks['roots'] ?? []) as readonly (Record<string, unknown> | null | undefined)[]
+  return roots.map((root) => (root ? nameFromJson('real', root) : undefined))
 }
 
 /** Who looks. `host`: the name that it works under. `alone`: there is no other host, whatever this one is called now. */

@@ -17,7 +17,7 @@ import type { Vault } from '#libs/vault/vault.js'
 import { optionsFromJson } from './crawl-options.js'
 import { keepLease } from './keep-lease.js'
 import type { Room } from './room.js'
-import { type Looker, sightOf } from './root-sight.js'
+import { crawledRoots, type Looker, sightOf } from './root-sight.js'
 import { readStoredManifest } from './stored-manifest.js'
 import type { Vaults } from './vaults.js'
 import { type WakeEvents, wake } from './wake.js'
@@ -149,7 +149,7 @@ async function packAndStore(
   const names = { startedAt: set.startedAt, setId: set.id, bundleId: bundle.id, attempt }
   const key = bundleKey(names)
   const { keep } = optionsFromJson(set.options)
-  const packing = packer.pack({ header, plan, keep, hashTar: !vault.readsBack }, { signal })
+  const packing = packer.pack({ header, realRoots: crawledRoots(set), plan, keep, hashTar: !vault.readsBack }, { signal })
   packing.result.catch(() => {}) // awaited below; keeps Node from calling it unhandled meanwhile
   const expectedBytes = bundle.bytes + (bundle.files + 1) * AROUND_FILE_BYTES
   const upload = await vault.upload(key, { signal, expectedBytes })

@@ -2,19 +2,17 @@
  * The packing of one bundle, synchronous. Every entry is read as it is now, not as the crawler saw it; what moves while it is read is
  * tried once more at the end, and whatever cannot be read is named. The tar stays valid whatever the files do.
  */
-import { closeSync, readlinkSync } from 'node:fs'
 import { errnoOf } from '#libs/errors/errors.js'
 import { findHoles } from '#libs/os/libc.js'
-import { openQuietly } from '#libs/os/open-quietly.js'
-import { type Raw, rawFromText, rawToBytes } from '#libs/os/raw.js'
+import { type Raw, rawFromText } from '#libs/os/raw.js'
+import { type HeldEntry, TreeAccess } from '#libs/os/tree-access.js'
 import type { Entry, EntryState, EntryType, HeldBytes, PlannedEntry, Problem } from './entry.js'
 import { entryLine, headerLine, MANIFEST_NAME } from './manifest.js'
 import { openOwnerNames } from './owner-names.js'
 import type { Packed, PackRequest } from './pack.js'
 import { decodePlan } from './plan.js'
 import { copyData, type Digest, type Holes, hashData, readWhole } from './read-data.js'
-import { openRootCheck, type RootCheck } from './root-check.js'
-import { fstatNow, isUnmoved, KINDS, lstatNow, type StatNow } from './stat-now.js'
+import { isUnmoved, KINDS, type StatNow, statNow } from './stat-now.js'
 import { BLOCK, type PreparedHead, padded, prepareHead, writePrepared } from './tar-header.js'
 import type { TarSink } from './tar-sink.js'
 import { readXattrs, xattrRecords } from './xattrs.js'
@@ -23,14 +21,13 @@ import { readXattrs, xattrRecords } from './xattrs.js'
 const RECORD_BYTES = 20 * BLOCK
 
 const VANISHED = 'vanished before it was read'
-const THROUGH_SYMLINK = 'lies behind a symlink now, which is not followed'
 const REASONS: Readonly<Record<string, string>> = {
   ENOENT: VANISHED,
   ENOTDIR: VANISHED,
   EACCES: 'permission denied',
   EPERM: 'not permitted',
-  ELOOP: 'was a file and is a symlink now',
-  ENXIO: 'was a file and is a special file now',
+  ELOOP: 'lies behind a symlink now, which is not followed',
+  EXDEV: 'does not lie below a root of its set',
   EIO: 'an input/output error',
 }
 
@@ -53,7 +50,7 @@ class BundlePacking {
   private readonly entries: Entry[] = []
   private readonly problems: Problem[] = []
   private readonly names = openOwnerNames()
-  private readonly rootCheck: RootCheck
+  private readonly tree: TreeAccess
   /** Data of linked inodes, by the path that the plan calls the first name. */
   private readonly linked = new Map<Raw, Data>()
   private readonly again: PlannedEntry[] = []
@@ -63,13 +60,17 @@ class BundlePacking {
     this.sink = sink
     this.checkStopped = checkStopped
     this.lines = [headerLine(request.header)]
-    this.rootCheck = openRootCheck(request.header.roots)
+    this.tree = new TreeAccess(request.header.roots, request.realRoots)
   }
 
   run(): Packed {
     const { sink, entries, problems } = this
-    for (const planned of decodePlan(this.request.plan)) this.packOne(planned, false)
-    for (const planned of this.again.splice(0)) this.packOne(planned, true)
+    try {
+      for (const planned of decodePlan(this.request.plan)) this.packOne(planned, false)
+      for (const planned of this.again.splice(0)) this.packOne(planned, true)
+    } finally {
+      this.tree[Symbol.dispose]()
+    }
 
     const manifest = bytesOf(this.lines)
     writeHead(sink, manifestHead(manifest.length, this.request.header.createdAt))
@@ -83,9 +84,12 @@ class BundlePacking {
   private packOne(planned: PlannedEntry, last: boolean): void {
     this.checkStopped()
     try {
-      if (planned.type === 'file') this.packFile(planned, last)
-      else if (planned.type === 'hardlink') this.packLink(planned, last)
-      else this.packNameless(planned)
+      const held = this.tree.hold(planned.path)
+      try {
+        this.packHeld(planned, held, last)
+      } finally {
+        held[Symbol.dispose]()
+      }
     } catch (error) {
       const code = errnoOf(error)
       if (code === undefined) throw error
@@ -93,61 +97,49 @@ class BundlePacking {
     }
   }
 
+  private packHeld(planned: PlannedEntry, held: HeldEntry, last: boolean): void {
+    const stat = statNow(held.stat)
+    if (planned.type === 'file') this.packFile(planned, held, stat, last)
+    else if (planned.type === 'hardlink') this.packLink(planned, held, stat, last)
+    else this.packNameless(planned, held, stat)
+  }
+
   /** Symlinks and directories. */
-  private packNameless({ path, type, dev, ino }: PlannedEntry): void {
-    const stat = lstatNow(path)
-    if (stat === undefined) this.fail(path, VANISHED)
-    else if (stat.type !== type) this.fail(path, `was ${KINDS[type]} and is ${KINDS[stat.type]} now`)
-    else if ((stat.ino !== ino || stat.dev !== dev) && !this.rootCheck.isStraight(path)) this.fail(path, THROUGH_SYMLINK)
+  private packNameless({ path, type }: PlannedEntry, held: HeldEntry, stat: StatNow): void {
+    if (stat.type !== type) this.failType(path, type, stat)
     else {
-      const line = this.lineOf(path, type, stat)
-      if (type === 'symlink') line.link = readlinkSync(rawToBytes(path), 'latin1') as Raw
+      const line = this.lineOf(path, type, held, stat)
+      if (type === 'symlink') line.link = held.readLink()
       writeHead(this.sink, headOf(line, line.link))
       this.write(line)
     }
   }
 
   /** A further name of an inode: a link to the data, if they are there and still its own; else a file of its own. */
-  private packLink(planned: PlannedEntry, last: boolean): void {
+  private packLink(planned: PlannedEntry, held: HeldEntry, stat: StatNow, last: boolean): void {
     const { path } = planned
     const { again } = this
     const first = firstNameOf(planned)
     const data = this.linked.get(first)
-    const stat = lstatNow(path)
-    if (stat === undefined) this.fail(path, VANISHED)
-    else if (data !== undefined && stat.type === 'file' && stat.dev === data.dev && stat.ino === data.ino) {
+    if (data !== undefined && stat.type === 'file' && stat.dev === data.dev && stat.ino === data.ino) {
       // Times and mode are those of the data as they were read: with newer ones, a later run would take old bytes for unchanged.
       const line: Entry = { ...data, path, type: 'hardlink', link: data.path }
       if (data.dataBundle === undefined) writeHead(this.sink, headOf(line, memberName(data.path, 'file')))
       if (data.state === 'changed') this.changed(path)
       this.write(line)
     } else if (!last && again.some((waiting) => firstNameOf(waiting) === first)) again.push(planned)
-    else this.packFile({ ...planned, type: 'file' }, last)
+    else this.packFile({ ...planned, type: 'file' }, held, stat, last)
   }
 
-  private packFile(planned: PlannedEntry, last: boolean): void {
-    const fd = openQuietly(planned.path)
-    try {
-      this.packOpen(fd, planned, last)
-    } finally {
-      closeSync(fd)
-    }
-  }
-
-  private packOpen(fd: number, planned: PlannedEntry, last: boolean): void {
+  private packFile(planned: PlannedEntry, entry: HeldEntry, before: StatNow, last: boolean): void {
     const { sink } = this
     const { path, held } = planned
-    const before = fstatNow(fd)
     if (before.type !== 'file') {
-      this.fail(path, `was a file and is ${KINDS[before.type]} now`)
+      this.failType(path, 'file', before)
       return
     }
-    // Another inode is what a saved file is, and every file on another host; or one that a swapped directory leads out to.
-    if ((before.ino !== planned.ino || before.dev !== planned.dev) && !this.rootCheck.isStraight(path, fd)) {
-      this.fail(path, THROUGH_SYMLINK)
-      return
-    }
-    const line = this.lineOf(path, 'file', before)
+    const fd = entry.read()
+    const line = this.lineOf(path, 'file', entry, before)
     const holes = before.sparse ? findHoles(fd, before.size) : NO_HOLES
     if (holes.length > 0) line.holes = holes
     const head = headOf(line, undefined)
@@ -215,7 +207,7 @@ class BundlePacking {
     return failure === undefined ? { digest } : { digest, failure }
   }
 
-  private lineOf(path: Raw, type: EntryType, stat: StatNow): Line {
+  private lineOf(path: Raw, type: EntryType, entry: HeldEntry, stat: StatNow): Line {
     const line: Line = {
       path,
       type,
@@ -233,7 +225,7 @@ class BundlePacking {
       gname: this.names.group(stat.gid),
       state: 'ok',
     }
-    const xattrs = readXattrs(path, this.request.keep)
+    const xattrs = readXattrs(entry, this.request.keep)
     if (xattrs !== undefined) line.xattrs = xattrs
     return line
   }
@@ -265,6 +257,10 @@ class BundlePacking {
 
   private changed(path: Raw): void {
     this.problems.push({ path, kind: 'changed', reason: 'changed while it was read, twice; it is kept as it was read' })
+  }
+
+  private failType(path: Raw, was: EntryType, { type }: StatNow): void {
+    this.fail(path, `was ${KINDS[was]} and is ${KINDS[type]} now`)
   }
 
   private fail(path: Raw, reason: string): void {

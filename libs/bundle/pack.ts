@@ -5,12 +5,15 @@
 import { MessageChannel, Worker } from 'node:worker_threads'
 import { FirnError } from '#libs/errors/errors.js'
 import { smallThread } from '#libs/os/memory.js'
+import type { Raw } from '#libs/os/raw.js'
 import type { Entry, Problem } from './entry.js'
 import type { ManifestHeader } from './manifest.js'
 import { AWAY, BUFFERS, CHANGES, type FromThread, type PackTask, STOPPED } from './pack-messages.js'
 
 export interface PackRequest {
   readonly header: ManifestHeader
+  /** Where each root of the header was when it was crawled; undefined: where it is now. */
+  readonly realRoots?: readonly (Raw | undefined)[]
   /** Made by `encodePlan`. */
   readonly plan: Uint8Array
   /** xattrs: all but CIFS security descriptors (NFSv4 and POSIX ACLs among them). cifs: those. */

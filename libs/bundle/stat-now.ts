@@ -1,7 +1,5 @@
 /** What an entry is at this moment, as packing needs it. */
-import { errnoOf } from '#libs/errors/errors.js'
-import type { Raw } from '#libs/os/raw.js'
-import { linkStat, openStat, type Stat } from '#libs/os/stat.js'
+import { openStat, type Stat } from '#libs/os/stat.js'
 import type { EntryStat } from './entry.js'
 
 export interface StatNow extends Omit<EntryStat, 'type'> {
@@ -24,19 +22,6 @@ export const KINDS: Readonly<Record<StatNow['type'] | 'hardlink', string>> = {
   special: 'a special file',
 }
 
-/** Undefined where there is nothing (any more). */
-export function lstatNow(path: Raw): StatNow | undefined {
-  try {
-    return from(linkStat(path))
-  } catch (error) {
-    const code = errnoOf(error)
-    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined
-    throw error
-  }
-}
-
-export const fstatNow = (fd: number): StatNow => from(openStat(fd))
-
 /** Whether an open file is still as it was when reading it began. */
 export function isUnmoved(fd: number, before: StatNow): boolean {
   const { size, mtimeNs, ctimeNs } = openStat(fd)
@@ -48,8 +33,8 @@ const SPARSE_FROM_BYTES = 65_536
 /** The unit of `blocks`, whatever the file system's own are. */
 const BLOCK_BYTES = 512
 
-/** Field by field: this is done twice for every file. */
-function from(stat: Stat): StatNow {
+/** Field by field: this is done for every entry. */
+export function statNow(stat: Stat): StatNow {
   const { format, blocks, mtimeNs, ctimeNs, atimeNs, dev, ino, nlink, mode, uid, gid } = stat
   const type = format === S_IFREG ? 'file' : format === S_IFDIR ? 'directory' : format === S_IFLNK ? 'symlink' : 'special'
   const size = type === 'file' ? stat.size : 0

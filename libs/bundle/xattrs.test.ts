@@ -5,11 +5,17 @@ import { beforeAll, describe, expect, test } from '@jest/globals'
 import { setXattr } from '#libs/os/libc.js'
 import type { Raw } from '#libs/os/raw.js'
 import { scratchDirectory } from '#libs/os/scratch-directory.js'
+import { TreeAccess } from '#libs/os/tree-access.js'
 import { describeWith } from '../../test/tools.js'
-import { readXattrs, xattrRecords } from './xattrs.js'
+import { readXattrs as readXattrsOf, xattrRecords } from './xattrs.js'
 
 const scratch = scratchDirectory()
 const all = { xattrs: true, cifs: true }
+function readXattrs(path: Raw, keep: { xattrs: boolean; cifs: boolean }) {
+  using tree = new TreeAccess([path])
+  using entry = tree.hold(path)
+  return readXattrsOf(entry, keep)
+}
 const base64 = (text: string) => Buffer.from(text, 'latin1').toString('base64')
 
 describe('extended attributes', () => {

@@ -1,6 +1,6 @@
 /** Extended attributes as a bundle keeps them: raw in the manifest, and in the tar under the names that other tars use. */
-import { getXattr, listXattrs } from '#libs/os/libc.js'
 import { type Raw, rawFromBytes, rawFromText } from '#libs/os/raw.js'
+import type { HeldEntry } from '#libs/os/tree-access.js'
 
 const CIFS_ACL = 'system.cifs_acl'
 /** POSIX ACLs have records of their own, as text, which GNU tar and bsdtar put back with `--acls`. */
@@ -10,15 +10,18 @@ const POSIX_ACLS: ReadonlyMap<string, string> = new Map([
 ])
 
 /** By name, base64; undefined where there is none or none is asked for. */
-export function readXattrs(path: Raw, keep: { xattrs: boolean; cifs: boolean }): Record<string, string> | undefined {
+export function readXattrs(
+  entry: Pick<HeldEntry, 'listXattrs' | 'getXattr'>,
+  keep: { xattrs: boolean; cifs: boolean },
+): Record<string, string> | undefined {
   if (!keep.xattrs && !keep.cifs) return undefined
   // CIFS lists its descriptor on no mount: it must be asked for by name.
-  const names = new Set(keep.xattrs ? listXattrs(path) : [])
+  const names = new Set(keep.xattrs ? entry.listXattrs() : [])
   names.delete(CIFS_ACL)
   if (keep.cifs) names.add(CIFS_ACL)
   const xattrs: Record<string, string> = {}
   for (const name of [...names].sort()) {
-    const value = getXattr(path, name)
+    const value = entry.getXattr(name)
     if (value !== undefined) xattrs[name] = value.toString('base64')
   }
   return Object.keys(xattrs).length > 0 ? xattrs : undefined

@@ -20,6 +20,14 @@ interface Libc {
   getdents64?(fd: number, buffer: Buffer, bytes: number): number
   /** glibc has it since 2.28, musl since 1.2.5. */
   statx?(dirfd: number, path: Buffer, flags: number, mask: number, answer: Buffer): number
+  openat(dirfd: number, path: Buffer, flags: number, mode: number): number
+  close(fd: number): number
+  readlinkat(dirfd: number, path: Buffer, target: Buffer, bytes: number): number
+  unlinkat(dirfd: number, path: Buffer, flags: number): number
+  flistxattr(fd: number, list: Buffer, bytes: number): number
+  fgetxattr(fd: number, name: Buffer, value: Buffer, bytes: number): number
+  listxattr(path: Buffer, list: Buffer, bytes: number): number
+  getxattr(path: Buffer, name: Buffer, value: Buffer, bytes: number): number
   errno(): number
 }
 
@@ -56,6 +64,15 @@ function libc(): Libc | undefined {
       ),
       lseek: self.func('int64_t lseek(int fd, int64_t offset, int whence)'),
       flock: self.func('int flock(int fd, int operation)'),
+      // Variadic in C; Linux passes the mode as it passes a named argument.
+      openat: self.func('int openat(int dirfd, const uint8_t *path, int flags, unsigned int mode)'),
+      close: self.func('int close(int fd)'),
+      readlinkat: self.func('intptr_t readlinkat(int dirfd, const uint8_t *path, _Out_ uint8_t *target, uintptr_t size)'),
+      unlinkat: self.func('int unlinkat(int dirfd, const uint8_t *path, int flags)'),
+      flistxattr: self.func('intptr_t flistxattr(int fd, _Out_ uint8_t *list, uintptr_t size)'),
+      fgetxattr: self.func('intptr_t fgetxattr(int fd, const uint8_t *name, _Out_ uint8_t *value, uintptr_t size)'),
+      listxattr: self.func('intptr_t listxattr(const uint8_t *path, _Out_ uint8_t *list, uintptr_t size)'),
+      getxattr: self.func('intptr_t getxattr(const uint8_t *path, const uint8_t *name, _Out_ uint8_t *value, uintptr_t size)'),
       errno: () => koffi.errno(),
     } as Libc
     try {
@@ -108,18 +125,45 @@ function writeTimespec(buffer: Buffer, at: number, ns: bigint): void {
 /** Names of the extended attributes of the entry itself; none where the file system has none. */
 export function listXattrs(path: Raw): string[] {
   const c = libc()
-  if (c === undefined) return []
-  const names = grown(c, 'llistxattr', path, (buffer) => c.llistxattr(terminated(path), buffer, buffer.length))
-  if (names === undefined || names.length === 0) return []
-  return names.toString('utf8', 0, names.length - 1).split('\0')
+  return c === undefined ? [] : namesIn(grown(c, 'llistxattr', path, (list) => c.llistxattr(terminated(path), list, list.length)))
 }
 
 /** The raw value, or undefined where there is none. */
 export function getXattr(path: Raw, name: string): Buffer | undefined {
   const c = libc()
   if (c === undefined) return undefined
-  return grown(c, 'lgetxattr', path, (buffer) => c.lgetxattr(terminated(path), terminated(name, 'utf8'), buffer, buffer.length))
+  return grown(c, 'lgetxattr', path, (value) => c.lgetxattr(terminated(path), terminated(name, 'utf8'), value, value.length))
 }
+
+/** The same of what a descriptor holds, also one opened with O_PATH. */
+export function listXattrsOf(fd: number): string[] {
+  const c = libc()
+  if (c === undefined) return []
+  const held = heldPath(fd)
+  const list = (buffer: Buffer) => {
+    const bytes = c.flistxattr(fd, buffer, buffer.length)
+    // O_PATH takes no call but by its place in /proc, which leads to the entry itself, a symlink too.
+    return bytes < 0 && errnoName(c) === 'EBADF' ? c.listxattr(terminated(held), buffer, buffer.length) : bytes
+  }
+  return namesIn(grown(c, 'flistxattr', held, list))
+}
+
+/** The same of what a descriptor holds, also one opened with O_PATH. */
+export function getXattrOf(fd: number, name: string): Buffer | undefined {
+  const c = libc()
+  if (c === undefined) return undefined
+  const held = heldPath(fd)
+  const key = terminated(name, 'utf8')
+  return grown(c, 'fgetxattr', held, (value) => {
+    const bytes = c.fgetxattr(fd, key, value, value.length)
+    return bytes < 0 && errnoName(c) === 'EBADF' ? c.getxattr(terminated(held), key, value, value.length) : bytes
+  })
+}
+
+const heldPath = (fd: number): Raw => `/proc/self/fd/${fd}` as Raw
+
+const namesIn = (list: Buffer | undefined): string[] =>
+  list === undefined || list.length === 0 ? [] : list.toString('utf8', 0, list.length - 1).split('\0')
 
 export function setXattr(path: Raw, name: string, value: Buffer): void {
   const c = libc()
@@ -178,12 +222,49 @@ export function readDirectoryRecords(fd: number, buffer: Buffer): number | undef
 /** The path of one look at a time: 100,000 looks need not make 100,000 buffers. */
 const pathBytes = Buffer.allocUnsafe(PATH_MAX)
 
-/** What is there itself, no symlink followed, as `struct statx` into the buffer of 256 bytes. False where that cannot be had. */
-export function statx(path: Raw, answer: Buffer): boolean {
+/**
+ * What is there itself, no symlink followed, as `struct statx` into the buffer of 256 bytes. `directory`: descriptor of the directory that
+ * a relative path starts from. False if the answer cannot be had.
+ */
+export function statx(path: Raw, answer: Buffer, directory = AT_FDCWD): boolean {
   const c = libc()
   if (c?.statx === undefined || path.length >= PATH_MAX || path.includes('\0')) return false
   pathBytes[pathBytes.write(path, 'latin1')] = 0
-  return c.statx(AT_FDCWD, pathBytes, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_BASIC_STATS, answer) === 0
+  return c.statx(directory, pathBytes, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_BASIC_STATS, answer) === 0
+}
+
+/** Closes what `openIn` opened: in a thread, Node warns of descriptors that it did not open itself. False if the call cannot be had. */
+export function closeOpened(fd: number): boolean {
+  const c = libc()
+  c?.close(fd)
+  return c !== undefined
+}
+
+/** Opens a name in an open directory, for `closeOpened`. Throws what `openSync` throws; undefined if the call cannot be had. */
+export function openIn(directory: number, name: Raw, flags: number): number | undefined {
+  const c = libc()
+  if (c === undefined) return undefined
+  const fd = c.openat(directory, terminated(name), flags, 0)
+  if (fd < 0) throw failure(c, 'openat', name)
+  return fd
+}
+
+/** The target of a symlink that a descriptor (O_PATH) holds; undefined if the call cannot be had. */
+export function readLinkOf(fd: number): Raw | undefined {
+  const c = libc()
+  if (c === undefined) return undefined
+  const target = Buffer.alloc(PATH_MAX)
+  const bytes = Number(c.readlinkat(fd, EMPTY_PATH, target, target.length))
+  if (bytes < 0) throw failure(c, 'readlinkat', heldPath(fd))
+  return target.toString('latin1', 0, bytes) as Raw
+}
+
+/** Removes a name, not a directory's, from an open directory. False if the call cannot be had. */
+export function unlinkIn(directory: number, name: Raw): boolean {
+  const c = libc()
+  if (c === undefined) return false
+  if (c.unlinkat(directory, terminated(name), 0) < 0) throw failure(c, 'unlinkat', name)
+  return true
 }
 
 const EMPTY_PATH = Buffer.from([0])

@@ -5,7 +5,8 @@ import { readDirectoryRecords } from './libc.js'
 import { type Raw, rawToBytes } from './raw.js'
 
 const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW, O_NOATIME = 0 } = constants
-const OPEN = O_RDONLY | O_DIRECTORY | O_NOFOLLOW
+const OPEN_HELD = O_RDONLY | O_DIRECTORY
+const OPEN = OPEN_HELD | O_NOFOLLOW
 
 export interface Names {
   readonly count: number
@@ -32,9 +33,10 @@ const DIRECTORY = 4
 /**
  * No string and no object a name until it is asked for: while it is walked, a directory takes the bytes of its names and 11 more for each,
  * some 30 MB for a million names of 20 bytes (and twice that for a moment, while the buffers grow). Up to 4 GiB of names.
+ * `held`: the path is that of an open descriptor in /proc, which is a link.
  */
-export function listNames(path: Raw): Names {
-  const fd = open(rawToBytes(path))
+export function listNames(path: Raw, { held = false } = {}): Names {
+  const fd = open(rawToBytes(path), held ? OPEN_HELD : OPEN)
   try {
     const names = createPack()
     for (;;) {
@@ -57,12 +59,12 @@ function listAsNodeDoes(path: Raw): Names {
 }
 
 /** O_NOATIME is for the owner and root only: others open without it. */
-function open(path: Buffer): number {
+function open(path: Buffer, flags: number): number {
   try {
-    return openSync(path, OPEN | O_NOATIME)
+    return openSync(path, flags | O_NOATIME)
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EPERM') throw error
-    return openSync(path, OPEN)
+    return openSync(path, flags)
   }
 }
 

@@ -55,6 +55,11 @@ export function linkStat(path: Raw): Stat {
   return statx(path, answer) ? fromAnswer() : fromNode(lstatSync(rawToBytes(path), { bigint: true }))
 }
 
+/** Of a name in an open directory, no symlink followed. `place`: a path to the same, for systems without the call. */
+export function statIn(directory: number, name: Raw, place: string): Stat {
+  return statx(name, answer, directory) ? fromAnswer() : fromNode(lstatSync(Buffer.from(place, 'latin1'), { bigint: true }))
+}
+
 /** Of an open file. Throws what `fstatSync` throws. */
 export function openStat(fd: number): Stat {
   return statxOpen(fd, answer) ? fromAnswer() : fromNode(fstatSync(fd, { bigint: true }))

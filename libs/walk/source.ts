@@ -5,6 +5,7 @@
  * What an implementation must be:
  * - Deterministic: depth first, a directory before what it holds, names in byte order, roots in the order given.
  * - Complete: every entry below the roots that passes the filters is an entry or a problem, once.
+ * - Confined: nothing outside the roots is looked at or listed, whatever the owner of a tree exchanges meanwhile.
  * - Bounded: pages, with back-pressure; a consumer that stops early ends the walk.
  */
 import type { PlannedEntry, Problem } from '#libs/bundle/entry.js'
@@ -18,6 +19,8 @@ export interface Source {
 export interface WalkRequest {
   /** Absolute, none below another (see `normaliseRoots`). */
   readonly roots: readonly Raw[]
+  /** Where each of them really is, if that was found out before; undefined: where its path leads now. */
+  readonly realRoots?: readonly (Raw | undefined)[]
   /** Without it: a root directory and the files directly in it. */
   readonly recursive: boolean
   /** A directory on another file system is an entry, and not entered. */

@@ -22,6 +22,7 @@ import { LOST_DATABASE } from './lost-database.js'
 import { NTH_OPERATION } from './nth-operation.js'
 import { closePlaces } from './place.js'
 import { PROCESSES } from './processes.js'
+import { RACES } from './races.js'
 import { RANDOM_WALK } from './random-walk.js'
 import { SECRETS } from './secrets.js'
 import { BYTES } from './servers/bytes.js'
@@ -47,6 +48,7 @@ const CASES: readonly Case[] = [
   ...RANDOM_WALK,
   ...HOSTILE_TARS,
   ...TAMPERED_ROWS,
+  ...RACES,
   ...SHARED_TARGET,
   ...LOST_DATABASE,
   ...DELETION,

@@ -1,6 +1,6 @@
 /** What a walk tells of each kind of entry, in which order, and where it does not go. */
 import { spawnSync } from 'node:child_process'
-import { closeSync, linkSync, lstatSync, mkdirSync, openSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { closeSync, linkSync, lstatSync, mkdirSync, openSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
@@ -8,7 +8,7 @@ import { setTimes } from '#libs/os/libc.js'
 import { type Raw, rawFromText, rawToBytes } from '#libs/os/raw.js'
 import { describeWith } from '../../../test/tools.js'
 import { normaliseRoots } from './normalise-roots.js'
-import { below, requestOf, type ScratchTree, scratchTree, walkAll } from './scratch-tree.js'
+import { below, gather, requestOf, type ScratchTree, scratchTree, walkAll } from './scratch-tree.js'
 import { walkTree } from './walk-tree.js'
 
 let tree: ScratchTree
@@ -71,6 +71,28 @@ describe('what a walk tells', () => {
     const symlinks = entries.filter(({ type }) => type === 'symlink')
     expect(below(tree.root, symlinks)).toEqual(['dangling', 'out', 'to-directory', 'to-parent', 'to-self'])
     expect(entries).toHaveLength(8)
+  })
+
+  test('a directory that is exchanged for a symlink after it was listed shows nothing of what lies behind the symlink', () => {
+    make('inside/sub')
+    for (const name of ['a', 'b', 'sub/c']) write(`inside/${name}`)
+    const outside = scratchTree()
+    mkdirSync(join(outside.path, 'sub'))
+    for (const name of ['a', 'b', 'sub/c', 'sub/secret']) writeFileSync(join(outside.path, name), 'outside')
+    let asked = 0
+    const exchange = () => {
+      // The second entry that is asked for is the first in the directory: it was listed, and nothing in it was looked at.
+      if (++asked === 2) {
+        renameSync(join(tree.path, 'inside'), join(tree.path, 'was-inside'))
+        symlinkSync(outside.path, join(tree.path, 'inside'))
+      }
+      return false
+    }
+    const { entries } = gather(walkTree(requestOf([tree.at('inside')]), exchange))
+    outside[Symbol.dispose]()
+    expect(asked).toBeGreaterThan(2)
+    expect(entries.map(({ path }) => path)).toEqual(['', '/a', '/b', '/sub', '/sub/c'].map((path) => tree.at('inside') + path))
+    expect(entries.map(({ size }) => size)).toEqual([0, 8, 8, 0, 12])
   })
 
   test('a root that is a symlink is that symlink', () => {

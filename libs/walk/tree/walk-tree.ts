@@ -2,9 +2,11 @@
 import { statSync } from 'node:fs'
 import type { PlannedEntry, Problem } from '#libs/bundle/entry.js'
 import { errnoOf } from '#libs/errors/errors.js'
-import { listNames, type Names } from '#libs/os/list-names.js'
+import type { Names } from '#libs/os/list-names.js'
 import { joinRaw, parentOf, type Raw, rawToBytes } from '#libs/os/raw.js'
-import { linkStat } from '#libs/os/stat.js'
+import type { Stat as SystemStat } from '#libs/os/stat.js'
+import { step } from '#libs/os/steps.js'
+import { TreeAccess } from '#libs/os/tree-access.js'
 import type { WalkPage, WalkRequest } from '../source.js'
 import { compileFilters } from './filters.js'
 
@@ -27,6 +29,7 @@ type Page = { -readonly [K in keyof WalkedPage]: WalkedPage[K] }
 
 /** `isStopped` is asked at every entry: then the walk ends without its last page. */
 export function* walkTree(request: WalkRequest, isStopped = () => false): Generator<WalkedPage, void, undefined> {
+  using tree = new TreeAccess(request.roots, request.realRoots)
   const filters = compileFilters(request)
   const leftOut = identities(request.leaveOut)
   const roots = new Set(request.roots)
@@ -50,7 +53,7 @@ export function* walkTree(request: WalkRequest, isStopped = () => false): Genera
     if (!mayBeDirectory && !filters.includesPath(path, root)) return
     let stat: Stat
     try {
-      stat = lstat(path)
+      stat = statOf(path, tree.stat(path))
     } catch (error) {
       fail(path, 'failed', isRoot && errnoOf(error) === 'ENOENT' ? 'it does not exist' : reasonOf(error))
       return
@@ -78,7 +81,8 @@ export function* walkTree(request: WalkRequest, isStopped = () => false): Genera
     const elsewhere = request.oneFileSystem && stack[0] !== undefined && stack[0].dev !== entry.dev
     if (elsewhere) return
     try {
-      stack.push({ path, names: listNames(path), next: 0, dev: entry.dev, ino: entry.ino, entry })
+      stack.push({ path, names: tree.list(path), next: 0, dev: entry.dev, ino: entry.ino, entry })
+      step('walk:listed')
       if (!filters.narrow) given = stack.length
     } catch (error) {
       fail(path, 'failed', `its names cannot be listed: ${reasonOf(error)}`)
@@ -88,8 +92,8 @@ export function* walkTree(request: WalkRequest, isStopped = () => false): Genera
   const isMetElsewhere = (root: Raw): boolean => {
     const parent = parentOf(root)
     if (request.recursive || root === parent || !roots.has(parent) || filters.excludes(root, parent)) return false
-    const type = typeOf(root)
-    return type !== undefined && type !== 'directory' && typeOf(parent) === 'directory'
+    const type = typeOf(tree, root)
+    return type !== undefined && type !== 'directory' && typeOf(tree, parent) === 'directory'
   }
 
   for (const root of request.roots) {
@@ -130,16 +134,16 @@ const TYPES: ReadonlyMap<number, Stat['type']> = new Map([
   [0o020000, 'a character device'],
 ])
 
-function lstat(path: Raw): Stat {
-  const { format, mode, size, mtimeNs, ctimeNs, atimeNs, dev, ino, nlink, uid, gid } = linkStat(path)
+function statOf(path: Raw, stat: SystemStat): Stat {
+  const { format, mode, size, mtimeNs, ctimeNs, atimeNs, dev, ino, nlink, uid, gid } = stat
   const type = TYPES.get(format) ?? 'of an unknown type'
   return { path, type, size: type === 'file' ? size : 0, mtimeNs, ctimeNs, atimeNs, dev, ino, nlink, mode, uid, gid }
 }
 
 /** Undefined where it cannot be looked at. */
-function typeOf(path: Raw): Stat['type'] | undefined {
+function typeOf(tree: TreeAccess, path: Raw): Stat['type'] | undefined {
   try {
-    return lstat(path).type
+    return statOf(path, tree.stat(path)).type
   } catch {
     return undefined
   }
@@ -168,7 +172,7 @@ const REASONS: Readonly<Record<string, string>> = {
   EACCES: 'permission denied',
   EPERM: 'not permitted',
   ENAMETOOLONG: 'its path is too long for the system',
-  ELOOP: 'too many symbolic links',
+  ELOOP: 'lies behind a symlink now, which is not followed',
   EIO: 'an input/output error',
 }
 
