@@ -1,11 +1,14 @@
 /** `firn config [--origin]`: the settings in force, and where each came from. */
 import { EXIT } from '#libs/errors/errors.js'
+import { redacted } from '#libs/errors/redacted.js'
 import { type CommandSpec, type CommonFlags, commonOptions } from '#libs/runtime/command.js'
-import { redacted, SETTING_KEYS, variableOf } from '#libs/runtime/config.js'
+import { type Config, SETTING_KEYS, variableOf } from '#libs/runtime/config.js'
 
 interface ConfigFlags extends CommonFlags {
   readonly origin?: boolean
 }
+
+const isUrl = (key: keyof Config): boolean => key.endsWith('Url')
 
 export const configCommand: CommandSpec<ConfigFlags> = {
   name: 'firn config',
@@ -15,7 +18,7 @@ export const configCommand: CommandSpec<ConfigFlags> = {
       .option('--origin', 'and where each one came from'),
   run: async ({ flags, config, origins, reporter }) => {
     for (const key of SETTING_KEYS) {
-      const value = typeof config[key] === 'string' ? redacted(config[key]) : config[key]
+      const value = isUrl(key) ? redacted(String(config[key])) : config[key]
       await reporter.result(`${variableOf(key)}=${value}${flags.origin ? `\t${origins[key]}` : ''}`)
       await reporter.message('status', { setting: variableOf(key), value, ...(flags.origin && { origin: origins[key] }) })
     }

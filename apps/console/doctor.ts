@@ -2,6 +2,7 @@
 import { statfs } from 'node:fs/promises'
 import { EXIT } from '#libs/errors/errors.js'
 import { libcNotice } from '#libs/os/libc.js'
+import { exposed } from '#libs/runtime/clear-text.js'
 import { type CommandSpec, type CommonFlags, commonOptions } from '#libs/runtime/command.js'
 import { openRuntime } from '#libs/runtime/runtime.js'
 import { formatBytes, plural } from '#libs/runtime/terminal/sizes.js'
@@ -31,6 +32,15 @@ export const doctorCommand: CommandSpec<CommonFlags> = {
     await look('home', async () => {
       const { bavail, bsize } = await statfs(config.home)
       return `${config.home}, ${formatBytes(bavail * bsize)} free`
+    })
+    await look('connections', () => {
+      const urls = { database: config.databaseUrl, queue: config.queueUrl, index: config.searchUrl, vault: config.vaultUrl }
+      const open = Object.entries(urls).flatMap(([what, url]) => {
+        const found = exposed(url)
+        if (found === undefined) return []
+        return `${what} ${found.host} ${found.exposure === 'clear' ? 'in clear text' : 'by TLS that is not verified'}`
+      })
+      return open.length === 0 ? 'on this machine, or by verified TLS' : `declared insecure: ${open.join(', ')}`
     })
     await look('catalog', async () => {
       const totals = await (await runtime.catalog()).totals()

@@ -281,7 +281,7 @@ export async function flock(path: string, options: { signal?: AbortSignal } = {}
   const c = libc()
   if (c === undefined) return lockByOwnerFile(path, options)
   options.signal?.throwIfAborted()
-  const fd = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600)
+  const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600)
   try {
     while (c.flock(fd, LOCK_EX | LOCK_NB) < 0) {
       const code = errnoName(c)

@@ -92,10 +92,11 @@ async function codeOf<F extends CommonFlags>(spec: CommandSpec<F>, argv: readonl
 
   async function perform(): Promise<number> {
     try {
-      const { config, origins } = loadConfig({
+      const { config, origins, notices } = loadConfig({
         flags: settingFlags(spec, flags),
         ...(flags.config !== undefined && { file: flags.config }),
       })
+      for (const notice of notices) reporter.warn(notice)
       const log = debug ? createLogger('debug') : spec.daemon ? createLogger(config.logLevel) : silent
       const code = await spec.run({ flags, args: command.args, config, origins, reporter, log, signal: interruption.signal })
       // A daemon that ends in good order was stopped all the same; a command that was done before the signal is done.

@@ -2,14 +2,18 @@
  * The configuration, read once, at the door: flags, then the environment, then a YAML file, then defaults. Below this file nobody
  * reads the environment. Every value knows where it came from, and everything wrong is said in one message.
  */
-import { readFileSync } from 'node:fs'
+import { readFileSync, statSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { availableParallelism, homedir, hostname } from 'node:os'
 import { join, resolve } from 'node:path'
 import { errnoOf, FirnError } from '#libs/errors/errors.js'
+import { redacted } from '#libs/errors/redacted.js'
 import { SHIPPED_PRICES } from '#libs/vault/prices/shipped-prices.js'
+import { exposed, isDeclaredInsecure, withoutDeclaration } from './clear-text.js'
+import { refuseHome } from './home.js'
 import { nearest } from './nearest.js'
 import { parseSize } from './terminal/sizes.js'
+import { whyPathIsNotTrusted } from './trusted.js'
 
 export interface Config {
   /** FIRN_HOME, absolute. */
@@ -46,6 +50,8 @@ export type Origins = Readonly<Record<keyof Config, string>>
 export interface Settings {
   readonly config: Config
   readonly origins: Origins
+  /** What the user should know of the configuration, in sentences. */
+  readonly notices: readonly string[]
 }
 
 export interface ConfigSources {
@@ -117,7 +123,7 @@ export function loadConfig(sources: ConfigSources = {}): Settings {
     if (given === undefined) config[key] = byDefault(config as Partial<Config>, env)
     else {
       try {
-        config[key] = parse(given.text)
+        config[key] = key.endsWith('Url') ? declared(parse(given.text) as string, variable, env) : parse(given.text)
       } catch (error) {
         wrong.push(
           `${given.origin}${given.key ? ` (${given.key})` : ''}: ${error instanceof Error ? error.message : String(error)}`,
@@ -128,7 +134,24 @@ export function loadConfig(sources: ConfigSources = {}): Settings {
     }
   }
   if (wrong.length > 0) throw new FirnError('usage', wrong.join('; '))
-  return Object.freeze({ config: Object.freeze(config) as unknown as Config, origins: Object.freeze(origins) as Origins })
+  refuseHome(config['home'] as string)
+  const notices = file?.isReadByOthers ? [`${file.path} holds secrets and other users may read it: chmod go-r it.`] : []
+  return Object.freeze({
+    config: Object.freeze(config) as unknown as Config,
+    origins: Object.freeze(origins) as Origins,
+    notices,
+  })
+}
+
+/** Refuses a server that is reached in clear text, unless that is declared; without the declaration, which adapters do not know. */
+function declared(url: string, variable: string, env: NodeJS.ProcessEnv): string {
+  if (isDeclaredInsecure(url)) return withoutDeclaration(url)
+  const found = exposed(url, env)
+  if (found === undefined) return url
+  const how = found.exposure === 'clear' ? 'in clear text' : 'by TLS that is not verified'
+  throw new Error(
+    `reaches ${found.host} ${how}: write ${found.instead}, or add insecure=1 to ${variable} if nobody else is on that network`,
+  )
 }
 
 interface Given {
@@ -142,7 +165,7 @@ function givenValue(
   variable: string,
   sources: ConfigSources,
   env: NodeJS.ProcessEnv,
-  file: { path: string; values: Record<string, unknown> } | undefined,
+  file: ConfigFile | undefined,
   wrong: string[],
 ): Given | undefined {
   const flag = sources.flags?.[key]
@@ -152,6 +175,8 @@ function givenValue(
   if (secretFile && text) wrong.push(`${variable} and ${variable}_FILE are both set: unset one of them`)
   if (text !== undefined && text !== '') return { text, origin: variable }
   if (secretFile) {
+    const distrust = whyPathIsNotTrusted(resolve(secretFile))
+    if (distrust !== undefined) wrong.push(`${variable}_FILE cannot be trusted: ${distrust}`)
     try {
       return { text: readFileSync(secretFile, 'utf8').trim(), origin: `${variable}_FILE` }
     } catch (error) {
@@ -167,13 +192,18 @@ function givenValue(
   return undefined
 }
 
-function readFile(
-  asked: string | undefined,
-  env: NodeJS.ProcessEnv,
-  wrong: string[],
-): { path: string; values: Record<string, unknown> } | undefined {
+interface ConfigFile {
+  readonly path: string
+  readonly values: Record<string, unknown>
+  /** It holds secrets, too. */
+  readonly isReadByOthers: boolean
+}
+
+function readFile(asked: string | undefined, env: NodeJS.ProcessEnv, wrong: string[]): ConfigFile | undefined {
   const path =
     asked === undefined ? join(env['XDG_CONFIG_HOME'] || join(homeOf(env), '.config'), 'firn', 'config.yaml') : resolve(asked)
+  const distrust = whyPathIsNotTrusted(path)
+  if (distrust !== undefined) wrong.push(`${path} cannot be trusted: ${distrust}`)
   let text: string
   try {
     text = readFileSync(path, 'utf8')
@@ -201,7 +231,8 @@ function readFile(
   for (const key of Object.keys(values)) {
     if (!keys.includes(key)) wrong.push(`${path}: ${key} is no setting of Firn; did you mean ${nearest(key, keys)}?`)
   }
-  return { path, values: values as Record<string, unknown> }
+  const hasSecret = Object.entries(values).some(([key, value]) => key.endsWith('_url') && redacted(String(value)) !== value)
+  return { path, values: values as Record<string, unknown>, isReadByOthers: hasSecret && (statSync(path).mode & 0o044) !== 0 }
 }
 
 const homeOf = (env: NodeJS.ProcessEnv): string => env['HOME'] || homedir()
@@ -286,23 +317,3 @@ function vaultUrl(text: string): string {
 
 /** What to put before the name of a command when telling somebody what to type next: how this one was begun. */
 export const typedBefore = (env: NodeJS.ProcessEnv = process.env): string => (env['npm_command'] === 'exec' ? 'npx ' : '')
-
-/** A URL for showing, without its password, nor those of URLs among its options. What cannot be taken apart is hidden rather than shown. */
-export function redacted(url: string): string {
-  const password = URL.canParse(url) ? /(:\/\/[^:/?#@]*):[^?]*@/ : /(:\/\/[^:/?#@]*):.*@/s
-  return url
-    .replace(password, '$1:***@')
-    .replace(/([?&][^=&]*(?:pass|secret|token|key)[^=&]*=)[^&#]+/gi, '$1***')
-    .replace(/([?&][^=&]*=)([^&#]*%[^&#]*)/g, (_, name: string, value: string) => name + redactedOption(value))
-}
-
-function redactedOption(value: string): string {
-  let plain: string
-  try {
-    plain = decodeURIComponent(value)
-  } catch {
-    return '***'
-  }
-  const shown = redacted(plain)
-  return shown === plain ? value : encodeURIComponent(shown)
-}

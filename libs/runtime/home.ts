@@ -5,10 +5,27 @@
 import { chmod, mkdir, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { errnoOf, FirnError } from '#libs/errors/errors.js'
+import { whyPathIsNotTrusted } from './trusted.js'
+
+/**
+ * Refuses a home that another user could use against the one who runs the command: he would read what lies there, put symlinks where files
+ * are opened, and choose the programs that run. Root does not become the home's owner instead: it archives what only root may read.
+ */
+export function refuseHome(home: string, directory = home): void {
+  const why = whyPathIsNotTrusted(directory)
+  if (why === undefined) return
+  const owner = /belongs to another user \((\d+)\)/.exec(why)?.[1]
+  const advice = owner === undefined ? 'Take that right away (chmod go-w)' : `Run the command as that user (sudo -u '#${owner}')`
+  throw new FirnError(
+    'usage',
+    `FIRN_HOME ${home} cannot be trusted: ${why}. ${advice}, or choose another FIRN_HOME${process.getuid?.() === 0 ? ', such as /var/lib/firn' : ''}.`,
+  )
+}
 
 /** Makes the directory where it is not there yet; one that exists keeps its mode, except that root's becomes passable. */
 export async function prepareHome(home: string): Promise<void> {
   const mode = process.getuid?.() === 0 ? 0o711 : 0o700
+  refuseHome(home)
   try {
     const first = await mkdir(home, { recursive: true, mode })
     if (first !== undefined) await openParents(home, first, mode)

@@ -2,6 +2,7 @@
  * The one place where concrete adapters meet: everything the story needs, opened when it is first asked for and closed last first.
  * Nothing below asks whether this is embedded or distributed; only the values differ.
  */
+import { existsSync } from 'node:fs'
 import { RETRIEVER } from '#libs/archive/retriever-duty.js'
 import type { Vaults } from '#libs/archive/vaults.js'
 import { openPacker, type Packer } from '#libs/bundle/pack.js'
@@ -22,6 +23,7 @@ import type { Logger } from './logger.js'
 import { provideNavigator } from './navigator.js'
 import { createReleasers } from './releasers.js'
 import type { Reporter } from './terminal/reporter.js'
+import { whyPathIsNotTrusted } from './trusted.js'
 import { watchedQueue, watchedVault } from './watched.js'
 
 export interface Runtime extends AsyncDisposable {
@@ -66,7 +68,7 @@ export function openRuntime({
   provideNavigator()
   const releasers = createReleasers()
   const embedded = config.databaseUrl === 'embedded:'
-  const vaults = openVaults(config, releasers.push)
+  const vaults = openVaults(config, releasers.push, (text) => reporter.note(text))
   let starting = () => {}
   const started = new Promise<void>((resolve) => {
     starting = resolve
@@ -154,7 +156,7 @@ export function openRuntime({
 }
 
 /** One vault for each place, whatever options its URLs have: those of the configuration count where it is the configured one. */
-function openVaults(config: Config, onOpened: (release: () => Promise<void>) => void): Vaults {
+function openVaults(config: Config, onOpened: (release: () => Promise<void>) => void, notice: (text: string) => void): Vaults {
   const opened = new Map<string, Promise<Vault>>()
   const placeOf = (url: string) => url.replace(/\?.*$/s, '')
   const prices = once(async () => (await import('#libs/vault/prices/price-list.js')).readPrices(config.pricesFile))
@@ -167,6 +169,7 @@ function openVaults(config: Config, onOpened: (release: () => Promise<void>) => 
         const asked = place === placeOf(config.vaultUrl) ? config.vaultUrl : url
         vault = openVault(asked, { prices, uploadMemoryBytes }).then(watchedVault)
         opened.set(place, vault)
+        sayShared(place, notice)
         void vault.then(
           (open) => onOpened(() => open.close()),
           () => opened.delete(place),
@@ -175,6 +178,14 @@ function openVaults(config: Config, onOpened: (release: () => Promise<void>) => 
       return vault
     },
   }
+}
+
+/** A share of a NAS may be written by others: that is said, and no reason to refuse it. What is read back is verified, whoever wrote it. */
+function sayShared(place: string, notice: (text: string) => void): void {
+  const directory = /^local:(.*)$/s.exec(place)?.[1]
+  if (directory === undefined || !existsSync(directory)) return
+  const why = whyPathIsNotTrusted(directory)
+  if (why !== undefined) notice(`the vault ${place} is not yours alone: ${why}`)
 }
 
 function leftOut(config: Config): Raw[] {

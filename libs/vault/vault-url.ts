@@ -1,5 +1,6 @@
 /** How a vault is named on a command line: `scheme:place?key=value`. Taken apart here for every scheme, so that all refuse alike. */
 import { FirnError } from '#libs/errors/errors.js'
+import { redacted } from '#libs/errors/redacted.js'
 
 export interface VaultUrl {
   /** Without the colon. */
@@ -12,7 +13,10 @@ export interface VaultUrl {
 export function parseVaultUrl(url: string): VaultUrl {
   const [, scheme, place, query] = /^([a-z][a-z0-9+.-]*):([^?]*)(?:\?(.*))?$/s.exec(url) ?? []
   if (scheme === undefined || place === undefined) {
-    throw new FirnError('usage', `"${url}" is no vault: a vault is written scheme:place, for example local:/srv/vault.`)
+    throw new FirnError(
+      'usage',
+      `"${redacted(url)}" is not a vault: a vault is written scheme:place, for example local:/srv/vault.`,
+    )
   }
   return { scheme, place, query: new Map(new URLSearchParams(query ?? '')) }
 }

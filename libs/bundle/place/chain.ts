@@ -9,10 +9,11 @@ import { chmodSync, lstatSync, mkdirSync, type Stats } from 'node:fs'
 import { errnoOf } from '#libs/errors/errors.js'
 import { joinRaw, type Raw, rawToBytes } from '#libs/os/raw.js'
 import { step as reached } from '#libs/os/steps.js'
+import { isMine, whyNotTrusted } from '#libs/os/trusted-path.js'
 import { dropAcls } from './dress.js'
 import type { Journal } from './journal.js'
 import { Obstacle } from './obstacle.js'
-import { isMine, type Target, whyNotTrusted } from './target.js'
+import type { Target } from './target.js'
 
 export interface Chain {
   /** The absolute path of the directory `at` below the target. Throws an Obstacle. */

@@ -2,11 +2,11 @@
 import { type BigIntStats, closeSync, constants, fstatSync, openSync, type Stats } from 'node:fs'
 import { joinRaw, nameOf, type Raw, rawToBytes } from '#libs/os/raw.js'
 import { step } from '#libs/os/steps.js'
+import { isMine } from '#libs/os/trusted-path.js'
 import { directoryAt } from './at.js'
 import { type Chain, isUnderConstruction, MARKED } from './chain.js'
 import { type Dress, type Dresser, hasAcls } from './dress.js'
 import { failureOf, isOfDevice, Obstacle } from './obstacle.js'
-import { isMine } from './target.js'
 
 /** The mode of a parent that was not archived. */
 const UNKNOWN_MODE = 0o700

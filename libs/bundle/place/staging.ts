@@ -9,9 +9,10 @@ import { chmodSync, chownSync, lstatSync, mkdirSync, readdirSync, rmdirSync, unl
 import { errnoOf } from '#libs/errors/errors.js'
 import { isOwnerGone } from '#libs/os/owner.js'
 import { joinRaw, type Raw, rawFromBytes, rawToBytes } from '#libs/os/raw.js'
+import { isMine } from '#libs/os/trusted-path.js'
 import { dropAcls } from './dress.js'
 import { failureOf } from './obstacle.js'
-import { isMine, refused, type Target } from './target.js'
+import { refused, type Target } from './target.js'
 
 export interface Staging {
   readonly path: Raw

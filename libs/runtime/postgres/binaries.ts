@@ -9,7 +9,7 @@ import { basename, dirname, join, relative, resolve } from 'node:path'
 import { FirnError } from '#libs/errors/errors.js'
 import { reasonOf } from '../home.js'
 import { mayNotSwitchUser } from './cannot-run.js'
-import { writeKept } from './kept-file.js'
+import { readKept, writeKept } from './kept-file.js'
 import type { Owner } from './owner.js'
 import { run } from './run.js'
 
@@ -36,7 +36,7 @@ export async function findBinaries(directory: string, owner: Owner, trusting: bo
     major: manifest.version.split('.')[0] ?? '',
   })
   const copy = join(directory, `bin-${manifest.version}`)
-  const last = trusting ? await readFile(join(directory, LAST), 'utf8').catch(() => '') : ''
+  const last = trusting ? await readKept(join(directory, LAST)) : ''
   if (last === shipped || last === copy) return at(last)
   await refuseUnreachable(directory, owner)
   const links = await readLinks(shipped)
@@ -70,7 +70,7 @@ const LAST = 'programs'
 /** Where that cannot be written they are tried again the next time. */
 export async function rememberBinaries(directory: string, { native }: Binaries): Promise<void> {
   const path = join(directory, LAST)
-  const known = await readFile(path, 'utf8').catch(() => '')
+  const known = await readKept(path)
   if (known !== native) await writeKept(path, native).catch(() => {})
 }
 

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { access, chmod, chown, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { access, chmod, chown, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -346,39 +346,101 @@ describe('the embedded database of root', () => {
     },
   )
 
-  asOrdinaryUser('in the home of an ordinary user belongs to that user, who can go on with it', async () => {
-    await mkdir(home)
-    await chown(home, ...NOBODY)
-    const postgres = await open()
-    await postgres.close()
-    expect((await stat(join(home, 'postgres/data'))).uid).toBe(NOBODY[0])
-    const theirs = await command(home, NOBODY[0])
-    expect(theirs.said).toBe(postgres.url)
-    await theirs.leave()
-    expect(await serverOf(home)).toBeUndefined()
+  asRoot('is refused in a home of another user, or one that others may write, with what to do', async () => {
+    await mkdir(home, { mode: 0o755 })
+    for (const uid of [NOBODY[0], 54_321]) {
+      await chown(home, uid, uid)
+      const message = expect.stringMatching(new RegExp(`belongs to another user \\(${uid}\\).*sudo -u '#${uid}'.*/var/lib/firn`))
+      await expect(open()).rejects.toMatchObject({ code: 'usage', message })
+    }
+    await chown(home, 0, 0)
+    await chmod(home, 0o777)
+    await expect(open()).rejects.toMatchObject({ code: 'usage', message: expect.stringMatching(/can be written by other users/) })
+    expect(await readdir(home)).toEqual([])
+    // The home itself may be sticky; what another user made in it first is refused.
+    await chmod(home, 0o1777)
+    await mkdir(join(home, 'postgres'))
+    await chown(join(home, 'postgres'), ...NOBODY)
+    await expect(open()).rejects.toMatchObject({
+      code: 'usage',
+      message: expect.stringMatching(/postgres belongs to another user/),
+    })
+  })
+})
+
+describe('what others write into a home', () => {
+  test('a symlink in the place of a file of ours is not followed', async () => {
+    takeUsed()
+    const victim = join(top, 'victim')
+    await writeFile(victim, 'mine', { mode: 0o600 })
+    for (const name of ['lock', 'log', 'started-by']) {
+      await rm(join(home, 'postgres', name), { force: true })
+      await symlink(victim, join(home, 'postgres', name))
+      await expect(open()).rejects.toThrow()
+      await rm(join(home, 'postgres', name))
+    }
+    expect(await readFile(victim, 'utf8')).toBe('mine')
+    expect((await stat(victim)).uid).toBe(process.getuid?.())
   })
 
-  asRoot('in a home of somebody without a name (a mounted volume) belongs to the user of its own', async () => {
-    await mkdir(home)
-    await chmod(home, 0o755)
-    await chown(home, 54_321, 54_321)
-    await using postgres = await open()
-    expect(await ask(postgres.url, 'SELECT 1')).toEqual([1])
-    expect([0, 54_321]).not.toContain((await stat(join(home, 'postgres/data'))).uid)
+  test('nothing is removed, and nothing connected to, where postmaster.pid says', async () => {
+    takeUsed()
+    const victim = join(top, 'victim')
+    await mkdir(victim)
+    for (const name of ['.s.PGSQL.5432', '.s.PGSQL.5432.lock', 'kept']) await writeFile(join(victim, name), '')
+    // A process that has ended, and one that serves here.
+    const pid = join(home, 'postgres/data/postmaster.pid')
+    const tampered = (text: string) => text.split('\n').with(4, victim).join('\n')
+    await writeFile(pid, tampered('999999999\n\n\n5432\n\n\n\nready\n'))
+    const postgres = await open()
+    await writeFile(pid, tampered(await readFile(pid, 'utf8')))
+    expect(await ask((await open()).url, 'SELECT 1')).toEqual([1])
+    for (const one of opened.splice(0).reverse()) await one.close()
+    expect(postgres.url).not.toContain('victim')
+    expect(await readdir(victim)).toHaveLength(3)
+  })
+
+  test('a socket directory is removed only if its name and its owner are right, and only what Postgres puts there', async () => {
+    const long = join(top, 'x'.repeat(150))
+    takeUsed(long)
+    const victim = await mkdtemp('/tmp/firn-')
+    try {
+      await writeFile(join(victim, 'kept'), '')
+      await writeFile(join(long, 'postgres/socket-directory'), join(top, 'anywhere'))
+      await (await open(long)).close()
+      await writeFile(join(long, 'postgres/socket-directory'), victim)
+      await (await open(long)).close()
+      expect(await readdir(victim)).toEqual(['kept'])
+    } finally {
+      await rm(victim, { recursive: true })
+    }
+  })
+
+  asRoot('what is left of an unfinished cluster is removed as its owner, who may put symlinks into it', async () => {
+    takeUsed()
+    const victim = join(top, 'victim')
+    await mkdir(victim)
+    await writeFile(join(victim, 'kept'), '')
+    const unfinished = join(home, 'postgres/data.new-1')
+    await mkdir(join(unfinished, 'base'), { recursive: true })
+    await symlink(victim, join(unfinished, 'base/link'))
+    const { uid, gid } = await stat(join(home, 'postgres/data'))
+    for (const path of ['', 'base']) await chown(join(unfinished, path), uid, gid)
+    await (await open()).close()
+    await expect(access(unfinished)).rejects.toThrow()
+    expect(await readdir(victim)).toEqual(['kept'])
   })
 })
 
 describe('the embedded database of an ordinary user', () => {
-  asOrdinaryUser('is his own, and another ordinary user is refused', async () => {
+  asOrdinaryUser('is his own, and other users are refused, root too', async () => {
     await mkdir(home, { mode: 0o755 })
     await chown(home, ...NOBODY)
     const his = await command(home, NOBODY[0])
     expect(his.said).toMatch(/^postgresql:/)
     const stranger = await command(home, 1)
     expect(stranger.said).toMatch(/^error usage/)
-    const root = await open()
-    expect(root.url).toBe(his.said)
-    await root.close()
+    await expect(open()).rejects.toMatchObject({ code: 'usage' })
     await his.leave()
     expect((await stat(join(home, 'postgres/data'))).uid).toBe(NOBODY[0])
     expect(await serverOf(home)).toBeUndefined()

@@ -2,17 +2,17 @@
  * The embedded database: a real Postgres below FIRN_HOME that several commands share. The first one in starts it, the others join, the last
  * one out stops it. Who is in shows as an open connection, which the kernel closes for a process that is killed: nothing can go stale.
  */
-import { chmod, chown, mkdir, stat } from 'node:fs/promises'
+import { chmod, mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type pg from 'pg'
 import { errnoOf, FirnError } from '#libs/errors/errors.js'
 import { flock } from '#libs/os/libc.js'
-import { prepareHome, reasonOf } from '../home.js'
+import { prepareHome, reasonOf, refuseHome } from '../home.js'
 import { openKept } from './kept-file.js'
 import { findOwner, type Owner } from './owner.js'
-import { readPostmaster } from './postmaster.js'
 import { connectOrStart, connectRunning, type ServerOptions, serverUrl, stopServer } from './server.js'
+import { findSocketDirectory } from './socket-directory.js'
 
 export interface EmbeddedPostgres extends AsyncDisposable {
   /** For `pg`, BullMQ and Prisma. Stays the same when the server has to be started again. */
@@ -93,19 +93,19 @@ interface Presence {
 async function prepare({ home, log, durable = true, onStarting }: EmbeddedPostgresOptions): Promise<ServerOptions> {
   await prepareHome(home)
   const directory = join(home, 'postgres')
-  const owner = await findOwner(home, join(directory, 'data'))
+  refuseHome(home, directory)
+  const owner = await findOwner(join(directory, 'data'))
   try {
-    await makeDirectory(directory, home, owner)
+    await makeDirectory(directory, owner)
   } catch (error) {
     throw new FirnError('usage', `FIRN_HOME ${home} cannot be used: ${reasonOf(error)}.`, { cause: error })
   }
   return { directory, owner, durable, log, ...(onStarting && { onStarting }) }
 }
 
-/** Closed, unless root keeps it for another user. Where root comes first to the home of an ordinary user, it is that user's. */
-async function makeDirectory(directory: string, home: string, owner: Owner): Promise<void> {
-  const isTheirs = owner.as.uid === undefined || (await stat(home)).uid === owner.uid
-  const mode = isTheirs ? 0o700 : 0o711
+/** Closed, unless root keeps it for the user of the database, who may pass, and write nothing there. */
+async function makeDirectory(directory: string, owner: Owner): Promise<void> {
+  const mode = owner.as.uid === undefined ? 0o700 : 0o711
   try {
     await mkdir(directory, { mode })
   } catch (error) {
@@ -113,7 +113,6 @@ async function makeDirectory(directory: string, home: string, owner: Owner): Pro
     throw error
   }
   await chmod(directory, mode)
-  if (isTheirs && owner.as.uid !== undefined) await chown(directory, owner.uid, owner.gid)
 }
 
 async function lockOf({ directory }: ServerOptions): Promise<{ release(): void }> {
@@ -127,9 +126,9 @@ async function lockOf({ directory }: ServerOptions): Promise<{ release(): void }
 }
 
 async function socketDirectoryOf({ directory }: ServerOptions): Promise<string> {
-  const found = await readPostmaster(join(directory, 'data'))
-  if (!found) throw new FirnError('database', 'The embedded database stopped while it was being joined.')
-  return found.socketDirectory
+  const found = await findSocketDirectory(directory)
+  if (found === undefined) throw new FirnError('database', 'The embedded database stopped while it was being joined.')
+  return found
 }
 
 /** Presence alone is no reason for a process to stay. (The types of `pg` lack both.) */

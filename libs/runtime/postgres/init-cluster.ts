@@ -1,11 +1,12 @@
 /** Makes the data directory: in a temporary one, renamed when it is whole, so that an initdb that was killed in the middle leaves no trace. */
-import { chown, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
+import { chown, lstat, mkdir, open, readdir, rename, rm, rmdir } from 'node:fs/promises'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { errnoOf, FirnError } from '#libs/errors/errors.js'
 import { reasonOf } from '../home.js'
 import type { Binaries } from './binaries.js'
 import { mayNotSwitchUser, nameless, wrongLibrary } from './cannot-run.js'
+import { readKept } from './kept-file.js'
 import type { Owner } from './owner.js'
 import { run } from './run.js'
 
@@ -15,7 +16,7 @@ const UNFINISHED = 'data.new-'
 export async function initCluster(directory: string, binaries: Binaries, owner: Owner, durable: boolean): Promise<void> {
   const data = join(directory, 'data')
   for (const name of await readdir(directory)) {
-    if (name.startsWith(UNFINISHED)) await rm(join(directory, name), { recursive: true, force: true, maxRetries: 20 })
+    if (name.startsWith(UNFINISHED)) await removeCluster(join(directory, name), owner)
   }
   if (await versionIsRight(data, binaries)) return
 
@@ -29,25 +30,30 @@ export async function initCluster(directory: string, binaries: Binaries, owner: 
     await rename(unfinished, data)
     await flush(directory)
   } catch (error) {
-    await rm(unfinished, { recursive: true, force: true })
+    await removeCluster(unfinished, owner)
     if (error instanceof FirnError) throw error
     throw new FirnError('database', `The database cannot be made in ${directory}: ${reasonOf(error)}.`, { cause: error })
   }
 }
 
+/** What lies in it is removed as its owner, who may exchange a directory in it for a symlink meanwhile. */
+async function removeCluster(path: string, { as }: Owner): Promise<void> {
+  const found = await lstat(path).catch(() => undefined)
+  if (found?.uid === process.getuid?.()) return rm(path, { recursive: true, force: true, maxRetries: 20 })
+  await run('rm', ['-rf', '--', path], as)
+  await rmdir(path).catch(() => {})
+}
+
 /** False where there is no data directory yet. */
 async function versionIsRight(data: string, binaries: Binaries): Promise<boolean> {
-  try {
-    const version = (await readFile(join(data, 'PG_VERSION'), 'utf8')).trim()
-    if (version === binaries.major) return true
+  const version = (await readKept(join(data, 'PG_VERSION'))).trim()
+  if (version === binaries.major) return true
+  if (/^\d+(\.\d+)?$/.test(version)) {
     throw new FirnError(
       'usage',
       `The database in ${data} was made by Postgres ${version}, and this Firn brings Postgres ${binaries.major}: ` +
         'run the Firn that made it, or move the directory away and run `firn rebuild-catalog` for each vault.',
     )
-  } catch (error) {
-    if (error instanceof FirnError) throw error
-    if (errnoOf(error) !== 'ENOENT') throw error
   }
   const names = await readdir(data).catch((error: unknown) => {
     if (errnoOf(error) === 'ENOENT') return undefined

@@ -1,17 +1,32 @@
-/** A small file beside the data (lock, log, notes). Belongs to the directory's owner also when root makes it, so that he can go on. */
-import { type FileHandle, open, stat } from 'node:fs/promises'
-import { dirname } from 'node:path'
+/** A small file beside the data (lock, log, notes). Never opened through a symlink, never waited for: the database's user may write beside some. */
+import { constants } from 'node:fs'
+import { type FileHandle, open } from 'node:fs/promises'
 
-export async function openKept(path: string, flags: 'a+' | 'w'): Promise<FileHandle> {
-  const handle = await open(path, flags, 0o600)
-  if (process.getuid?.() === 0) {
-    const { uid, gid } = await stat(dirname(path))
-    await handle.chown(uid, gid)
-  }
-  return handle
-}
+const { O_APPEND, O_CREAT, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY } = constants
+
+const FLAGS = { 'a+': O_RDWR | O_CREAT | O_APPEND, w: O_WRONLY | O_CREAT | O_TRUNC, r: O_RDONLY } as const
+
+export const openKept = (path: string, flags: keyof typeof FLAGS): Promise<FileHandle> =>
+  open(path, FLAGS[flags] | O_NOFOLLOW | O_NONBLOCK, 0o600)
 
 export async function writeKept(path: string, text: string): Promise<void> {
   const handle = await openKept(path, 'w')
   await handle.writeFile(text).finally(() => handle.close())
+}
+
+/** Notes are of a line or some; more is not one of ours. */
+const MOST_BYTES = 4096
+
+/** The beginning of the file; empty if it is not there or cannot be read. */
+export async function readKept(path: string): Promise<string> {
+  const handle = await openKept(path, 'r').catch(() => undefined)
+  if (handle === undefined) return ''
+  try {
+    const { bytesRead, buffer } = await handle.read(Buffer.alloc(MOST_BYTES), 0, MOST_BYTES, 0)
+    return buffer.toString('utf8', 0, bytesRead)
+  } catch {
+    return ''
+  } finally {
+    await handle.close()
+  }
 }

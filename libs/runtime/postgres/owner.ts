@@ -16,8 +16,8 @@ export interface Owner {
   readonly as: { readonly uid?: number; readonly gid?: number }
 }
 
-/** `home` exists; `data` need not. */
-export async function findOwner(home: string, data: string): Promise<Owner> {
+/** `data` need not exist. */
+export async function findOwner(data: string): Promise<Owner> {
   const uid = process.getuid?.()
   const gid = process.getgid?.()
   if (uid === undefined || gid === undefined) {
@@ -39,13 +39,11 @@ export async function findOwner(home: string, data: string): Promise<Owner> {
     }
     return { uid, gid, name: `user ${uid}`, as: {} }
   }
-  // Where a container was made anew, or root works in the home of an ordinary user, names may be missing: the number counts.
+  // Where a container was made anew, names may be missing: the number counts.
   if (there?.uid === 0)
     throw new FirnError('usage', `${data} belongs to root, as whom Postgres refuses to run: chown -R it to ${USER}.`)
   if (there) return ownerOf(there.uid, there.gid, `user ${there.uid}`)
-  const keeper = await stat(home)
-  const takesOver = keeper.uid !== 0 && (await run('id', ['-un', '--', String(keeper.uid)])).code === 0 // initdb insists on a name
-  return takesOver ? ownerOf(keeper.uid, keeper.gid, `user ${keeper.uid}`) : systemUser()
+  return systemUser()
 }
 
 const ownerOf = (uid: number, gid: number, name: string): Owner => ({ uid, gid, name, as: { uid, gid } })

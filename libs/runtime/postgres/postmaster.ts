@@ -1,11 +1,14 @@
-/** The server process as its data directory tells of it: `postmaster.pid`, which Postgres writes, keeps current and removes. */
-import { readFile, readlink, realpath } from 'node:fs/promises'
+/**
+ * The server process as its data directory tells of it: `postmaster.pid`, which Postgres writes, keeps current and removes. The user that
+ * Postgres runs as may write into it what he likes: nothing in it says where something is to be opened or removed.
+ */
+import { readlink, realpath } from 'node:fs/promises'
+import { readKept } from './kept-file.js'
 import { run } from './run.js'
 
 export interface Postmaster {
   readonly pidFile: string
   readonly pid: number
-  readonly socketDirectory: string
   /** `starting`, `ready`, `stopping` ... */
   readonly status: string
 }
@@ -13,11 +16,11 @@ export interface Postmaster {
 /** What the file says; whether that process lives is another question. */
 export async function readPostmaster(data: string): Promise<Postmaster | undefined> {
   const pidFile = `${data}/postmaster.pid`
-  const text = await readFile(pidFile, 'utf8').catch(() => '')
+  const text = await readKept(pidFile)
   const lines = text.split('\n')
   const pid = Number(lines[0])
   if (!Number.isSafeInteger(pid) || pid <= 1) return undefined
-  return { pidFile, pid, socketDirectory: lines[4] ?? '', status: (lines[7] ?? '').trim() }
+  return { pidFile, pid, status: (lines[7] ?? '').trim() }
 }
 
 /**

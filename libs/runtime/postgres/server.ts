@@ -1,5 +1,5 @@
 /** Starts the server in a session of its own, finds one that runs, and stops it. All of it is called under the home's lock. */
-import { type FileHandle, readFile, rename, rm, stat, statfs } from 'node:fs/promises'
+import { type FileHandle, rename, rm, stat, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type pg from 'pg'
@@ -9,12 +9,12 @@ import { reasonOf } from '../home.js'
 import { findBinaries, rememberBinaries } from './binaries.js'
 import { mayNotSwitchUser, wrongLibrary } from './cannot-run.js'
 import { initCluster, withoutPrefix } from './init-cluster.js'
-import { openKept, writeKept } from './kept-file.js'
+import { openKept, readKept, writeKept } from './kept-file.js'
 import type { Owner } from './owner.js'
 import { isServing, type Postmaster, readPostmaster } from './postmaster.js'
 import { spawnAs } from './run.js'
 import { serverSettings } from './settings.js'
-import { closeSocketDirectory, openSocketDirectory } from './socket-directory.js'
+import { closeSocketDirectory, findSocketDirectory, openSocketDirectory } from './socket-directory.js'
 
 export interface ServerOptions {
   /** FIRN_HOME/postgres. */
@@ -38,7 +38,7 @@ export async function connectOrStart(options: ServerOptions, applicationName: st
     const found = await readPostmaster(data)
     const startedBy = await readStarter(directory)
     if (!found || (await isDead(found, data, startedBy))) {
-      if (found) await forget(found)
+      if (found) await forget(options, found)
       const failure = await start(options, trusting)
       if (failure === undefined) continue
       // What was found out when it started last may have changed: the place of its programs, or who may pass there.
@@ -53,7 +53,7 @@ export async function connectOrStart(options: ServerOptions, applicationName: st
     }
     options.onStarting?.()
     try {
-      return await connect(found.socketDirectory, applicationName)
+      return await connect(await socketDirectoryOf(directory), applicationName)
     } catch (error) {
       const code = (error as { code?: unknown }).code
       const silent = code === 'ENOENT' || code === 'ECONNREFUSED'
@@ -62,11 +62,11 @@ export async function connectOrStart(options: ServerOptions, applicationName: st
       }
       const silentMs = silent && found.status === 'ready' ? performance.now() - began : 0
       if (silentMs > 2_000 && canSignal(startedBy)) {
-        log(`the socket in ${found.socketDirectory} is gone; the server is started anew`)
+        log('its socket is gone; the server is started anew')
         await stopServer(options)
       } else if (silentMs > 5_000) {
         await refuseShared(data, startedBy)
-        await forget(found)
+        await forget(options, found)
       }
       recovering()
       await sleep(10)
@@ -79,9 +79,10 @@ export async function connectRunning(
   { directory }: Pick<ServerOptions, 'directory'>,
   applicationName: string,
 ): Promise<pg.Client> {
-  const found = await readPostmaster(join(directory, 'data'))
-  return connect(found?.socketDirectory ?? '/nowhere', applicationName)
+  return connect(await socketDirectoryOf(directory), applicationName)
 }
+
+const socketDirectoryOf = async (directory: string): Promise<string> => (await findSocketDirectory(directory)) ?? '/nowhere'
 
 /** SQLSTATE cannot_connect_now. */
 const STARTING_OR_STOPPING = '57P03'
@@ -129,7 +130,7 @@ const urlOf = (socketDirectory: string, database: string): string =>
  * Disconnects everybody, writes the last checkpoint and ends (a "fast" stop). A server in another container that shares the home is left
  * to the commands there, or to the end of the container.
  */
-export async function stopServer(options: Pick<ServerOptions, 'directory' | 'log'>): Promise<void> {
+export async function stopServer(options: Pick<ServerOptions, 'directory' | 'owner' | 'log'>): Promise<void> {
   const data = join(options.directory, 'data')
   const found = await readPostmaster(data)
   if (!found || !canSignal(await readStarter(options.directory)) || !(await isServing(found.pid, data))) return
@@ -139,11 +140,11 @@ export async function stopServer(options: Pick<ServerOptions, 'directory' | 'log
     slow()
     await sleep(5)
   }
-  await closeSocketDirectory(options.directory, found.socketDirectory)
+  await closeSocketDirectory(options.directory, options.owner)
 }
 
 /** The process that started the server, as leases name it; empty in a home that nobody wrote it into. */
-const readStarter = (directory: string): Promise<string> => readFile(join(directory, 'started-by'), 'utf8').catch(() => '')
+const readStarter = (directory: string): Promise<string> => readKept(join(directory, 'started-by'))
 
 /** Of the two names: the same machine, the same boot, the same numbering of processes? */
 function canSignal(startedBy: string): boolean {
@@ -176,11 +177,9 @@ async function refuseShared(data: string, startedBy: string): Promise<void> {
 }
 
 /** What a server that was killed, or lost its power, left behind. */
-async function forget({ socketDirectory, pidFile }: Postmaster): Promise<void> {
+async function forget({ directory, owner }: ServerOptions, { pidFile }: Postmaster): Promise<void> {
   await rm(pidFile, { force: true })
-  if (socketDirectory === '') return
-  await rm(join(socketDirectory, '.s.PGSQL.5432'), { force: true })
-  await rm(join(socketDirectory, '.s.PGSQL.5432.lock'), { force: true })
+  await closeSocketDirectory(directory, owner)
 }
 
 interface Failure {

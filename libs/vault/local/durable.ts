@@ -1,10 +1,11 @@
 /** What a file system must be told so that a file is whole, alone of its name, and still there after a power cut. */
 import { constants } from 'node:fs'
-import { link, lstat, mkdir, open, rename, unlink } from 'node:fs/promises'
+import { link, lstat, open, rename, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { errnoOf } from '#libs/errors/errors.js'
 import { step } from '#libs/os/steps.js'
 import { claimName } from './hidden-name.js'
+import { createDirectory, createFile } from './owned.js'
 
 /** A new name lives in its directory: without this the file may be safe on the disk and yet nameless. */
 export async function syncDirectory(directory: string): Promise<void> {
@@ -28,7 +29,7 @@ export async function makeDirectory(root: string, directory: string): Promise<vo
   const parent = dirname(directory)
   await makeDirectory(root, parent)
   try {
-    await mkdir(directory, { mode: 0o700 })
+    await createDirectory(directory)
   } catch (error) {
     if (errnoOf(error) !== 'EEXIST') throw error
   }
@@ -52,7 +53,7 @@ export async function publish(temporary: string, path: string, hardLink: typeof 
 /** Without hard links (FAT, some network shares) the check and the rename are two steps: whoever holds the claim does both. */
 async function publishByRename(temporary: string, path: string): Promise<void> {
   const claim = join(dirname(path), claimName(basename(path)))
-  await (await open(claim, 'wx', 0o600)).close()
+  await (await createFile(claim)).close()
   try {
     const taken = await lstat(path).then(
       () => true,

@@ -1,5 +1,5 @@
 /** An object on its way into a directory: a temporary beside its final name, synced, then linked to it. */
-import { type FileHandle, open, rename, unlink } from 'node:fs/promises'
+import { type FileHandle, rename, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { FirnError } from '#libs/errors/errors.js'
 import { step } from '#libs/os/steps.js'
@@ -9,6 +9,7 @@ import { publish, syncDirectory } from './durable.js'
 import { createCode, newEqualityKey } from './equality.js'
 import type { Hasher } from './hasher.js'
 import { temporaryName } from './hidden-name.js'
+import { createFile } from './owned.js'
 
 /**
  * How many bytes may wait in the page cache before the disk is set to work on them. Without it a bundle of some hundred MB would be
@@ -33,7 +34,7 @@ export interface UploadPlace {
 export async function beginUpload(place: UploadPlace, { signal }: CallOptions): Promise<Upload> {
   const { key, path, beforeName, replace, readBack, explain } = place
   const temporary = join(dirname(path), temporaryName(basename(path)))
-  const handle: FileHandle = await open(temporary, 'wx', 0o600)
+  const handle: FileHandle = await createFile(temporary)
   step('local-vault.begun')
 
   const equality = newEqualityKey()

@@ -1,7 +1,7 @@
 /** The local vault: the suite, in its two kinds, and what only a directory can show. */
 import { execFile } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
-import { mkdir, mkdtemp, open, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import { chown, mkdir, mkdtemp, open, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -63,6 +63,22 @@ describe('a vault in a directory', () => {
       await vault.close()
     }
   }
+
+  const asRoot = process.getuid?.() === 0 ? test : test.skip
+
+  asRoot('gives what root makes in it to the owner of the directory in which root makes it', async () => {
+    await chown(directory, 65_534, 65_534)
+    await withVault(
+      async (vault) => {
+        await vault.put('2026/11/a.1.manifest', Buffer.from('{}'))
+        for (const path of ['vault', 'vault/2026', 'vault/2026/11', 'vault/2026/11/a.1.manifest']) {
+          const { uid, gid, mode } = await stat(join(directory, path))
+          expect([path, uid, gid, mode & 0o077]).toEqual([path, 65_534, 65_534, 0])
+        }
+      },
+      join(directory, 'vault'),
+    )
+  })
 
   test('holds plain files that nobody else may read, and nothing beside them', async () => {
     await withVault(async (vault) => {

@@ -1,6 +1,6 @@
 /** A vault in a directory: objects are files under their keys, with nothing else in between, so that `tar` and `ls` can read it. */
 import { constants } from 'node:fs'
-import { mkdir, open, opendir, stat, unlink } from 'node:fs/promises'
+import { open, opendir, stat, unlink } from 'node:fs/promises'
 import { dirname, join, normalize } from 'node:path'
 import { errnoOf, FirnError } from '#libs/errors/errors.js'
 import { checkKey, checkPrefix } from '../object-key.js'
@@ -13,6 +13,7 @@ import { openHasher } from './hasher.js'
 import { isHidden, ownerOf, temporaryName } from './hidden-name.js'
 import { localError } from './local-error.js'
 import { beginUpload } from './local-upload.js'
+import { createDirectory, createFile } from './owned.js'
 import { thawStates } from './thaw-state.js'
 
 /** One read: so much is held in memory for each reader, twice. */
@@ -55,6 +56,17 @@ const PROBE = 'prepare'
 
 const quoteOf = (prices: PriceList, storageClass: string) => (request: QuoteRequest) =>
   quoteFor(prices, { service: 's3', storageClass, region: 'us-east-1' }, request)
+
+/** The directory and its parents, as far as they are not there, the uppermost first. */
+async function missingDirectories(directory: string): Promise<string[]> {
+  try {
+    await stat(directory)
+    return []
+  } catch (error) {
+    if (errnoOf(error) !== 'ENOENT') throw error
+    return [...(await missingDirectories(dirname(directory))), directory]
+  }
+}
 
 export function openLocalVault(options: LocalVaultOptions): Vault {
   const { directory: root, thawSeconds, now = Date.now } = options
@@ -208,13 +220,15 @@ export function openLocalVault(options: LocalVaultOptions): Vault {
       const explain = (error: unknown) => localError(error, `The vault ${id} cannot be used`)
       try {
         signal?.throwIfAborted()
-        const made = await mkdir(root, { recursive: true, mode: 0o700 })
-        for (let parent = dirname(root); made && parent.length >= dirname(made).length; parent = dirname(parent)) {
-          await syncDirectory(parent)
-          if (parent === '/') break
+        for (const missing of await missingDirectories(root)) {
+          await createDirectory(missing).catch((error) => {
+            if (errnoOf(error) !== 'EEXIST') throw error
+          })
+          await syncDirectory(dirname(missing))
         }
+        if (!(await stat(root)).isDirectory()) throw new FirnError('vault-refused', `The vault ${id} is no directory.`)
         const probe = join(root, temporaryName(PROBE))
-        const handle = await open(probe, 'wx', 0o600)
+        const handle = await createFile(probe)
         try {
           await handle.write('?')
         } finally {
@@ -222,9 +236,7 @@ export function openLocalVault(options: LocalVaultOptions): Vault {
           await unlink(probe).catch(() => {})
         }
       } catch (error) {
-        if (errnoOf(error) === 'EEXIST')
-          throw new FirnError('vault-refused', `The vault ${id} is no directory.`, { cause: error })
-        throw explain(error)
+        throw error instanceof FirnError ? error : explain(error)
       }
     },
 

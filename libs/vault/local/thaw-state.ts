@@ -2,12 +2,13 @@
  * Cold storage, played by a directory (`local:/srv/vault?thaw=5`): each cold object has a small file beside it that says until when
  * it can be read, so that several processes and restarts agree. An object without that file is warm.
  */
-import { open, readFile, rename, stat, unlink } from 'node:fs/promises'
+import { readFile, rename, stat, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { errnoOf } from '#libs/errors/errors.js'
 import type { Thaw, ThawRequest } from '../vault.js'
 import { publish } from './durable.js'
 import { temporaryName, thawName } from './hidden-name.js'
+import { createFile } from './owned.js'
 
 const DAY_MS = 86_400_000
 
@@ -104,7 +105,7 @@ async function readCopy(path: string): Promise<Copy | undefined | 'warm'> {
 async function writeBeside(path: string, copy: Partial<Copy>): Promise<string> {
   const dates = Object.fromEntries(Object.entries(copy).map(([key, ms]) => [key, new Date(ms).toISOString()]))
   const temporary = join(dirname(path), temporaryName(basename(path)))
-  const handle = await open(temporary, 'wx', 0o600)
+  const handle = await createFile(temporary)
   try {
     await handle.writeFile(`${JSON.stringify(dates)}\n`)
     await handle.datasync()
