@@ -8,7 +8,12 @@ interface ConfigFlags extends CommonFlags {
   readonly origin?: boolean
 }
 
-const isUrl = (key: keyof Config): boolean => key.endsWith('Url')
+function shownValue(config: Config, key: keyof Config): string | number | boolean {
+  if (key === 'vaults') return config.vaults.map(redacted).join(' ')
+  if (key === 'roots') return (config.roots ?? []).join(' ')
+  const value = config[key]
+  return key.endsWith('Url') ? redacted(String(value)) : (value as string | number | boolean)
+}
 
 export const configCommand: CommandSpec<ConfigFlags> = {
   name: 'firn config',
@@ -18,7 +23,7 @@ export const configCommand: CommandSpec<ConfigFlags> = {
       .option('--origin', 'and where each one came from'),
   run: async ({ flags, config, origins, reporter }) => {
     for (const key of SETTING_KEYS) {
-      const value = isUrl(key) ? redacted(String(config[key])) : config[key]
+      const value = shownValue(config, key)
       await reporter.result(`${variableOf(key)}=${value}${flags.origin ? `\t${origins[key]}` : ''}`)
       await reporter.message('status', { setting: variableOf(key), value, ...(flags.origin && { origin: origins[key] }) })
     }

@@ -4,7 +4,7 @@ import { claimVault, ownerOf } from '#libs/archive/own-vault.js'
 import { rebuildCatalog } from '#libs/archive/rebuild-catalog.js'
 import { EXIT, isFirnError } from '#libs/errors/errors.js'
 import { type CommandSpec, type CommonFlags, commonOptions } from '#libs/runtime/command.js'
-import { loadConfig } from '#libs/runtime/config.js'
+import { vaultFromFlag } from '#libs/runtime/config.js'
 import { openRuntime } from '#libs/runtime/runtime.js'
 import { plural } from '#libs/runtime/terminal/sizes.js'
 
@@ -24,9 +24,9 @@ export const rebuildCatalogCommand: CommandSpec<RebuildFlags> = {
       .option('--take-over', 'this catalog writes the vault from now on'),
   run: async (context) => {
     const { flags, reporter, signal } = context
-    // Made absolute in the same way as FIRN_VAULT_URL.
-    const url = loadConfig({ flags: { vaultUrl: { flag: '--from', value: flags.from } }, env: {} }).config.vaultUrl
+    const url = vaultFromFlag(flags.from, '--from')
     await using runtime = openRuntime(context)
+    await runtime.vaults.permit(url)
     const vault = await runtime.vaults.open(url)
     const [catalog, index] = await Promise.all([runtime.catalog(), runtime.index()])
     if (flags.takeOver) await claimVault(vault, catalog.catalogId, { takeOver: true, signal })

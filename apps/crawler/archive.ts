@@ -3,6 +3,7 @@ import { type ArchiveRunOptions, archiveRun } from '#libs/archive/archive-run.js
 import { maxFileBytes, planSet } from '#libs/archive/crawl.js'
 import { optionsToJson } from '#libs/archive/crawl-options.js'
 import { removeArchived } from '#libs/archive/remove-archived.js'
+import { crawledRoots, forbiddenRoot, marksOf } from '#libs/archive/root-sight.js'
 import { isFile } from '#libs/bundle/entry.js'
 import type { Catalog, SetRequest, SetRow } from '#libs/catalog/catalog.js'
 import { EXIT, type ExitCode, FirnError } from '#libs/errors/errors.js'
@@ -30,8 +31,12 @@ export async function archive(context: Context): Promise<ExitCode> {
     throw new FirnError('usage', '--delete-after-archive must see the bundles stored, so it cannot go with --detach')
   }
   await using runtime = openRuntime(context)
+  const forbidden = forbiddenRoot(crawledRoots({ marks: marksOf(roots) }), runtime.allowedRoots)
+  if (forbidden !== undefined) throw new FirnError('usage', `${shown(forbidden)} lies outside FIRN_ROOTS; nothing was archived`)
   const notice = libcNotice()
   if (notice !== undefined) reporter.warn(notice)
+  // Later commands must find it: what is given for one command is remembered where others do not configure it.
+  if (context.origins.vaultUrl !== 'default' && !flags.dryRun) await runtime.vaults.permit(config.vaultUrl)
   const vault = await runtime.vaults.open(config.vaultUrl)
   const request: SetRequest = {
     host: config.host,

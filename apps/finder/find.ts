@@ -119,6 +119,9 @@ async function bringBack(
   const directory = resolve(flags.to ?? config.restoreDir)
   // Detached without --to: the retriever's own directory, below which the retrieval has one of its own.
   const target = rawFromText(flags.detach && flags.to === undefined ? '' : directory)
+  if (flags.detach && target !== '') {
+    await parts.permitTarget({ path: target, overwrite: flags.overwrite ?? false, setuid: flags.setuid ?? false })
+  }
   const found = await openRetrieval(
     parts,
     {

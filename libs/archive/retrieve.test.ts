@@ -290,7 +290,12 @@ describe('cold storage', () => {
     return agree(cold.parts, retrieval?.id as string, consentTo(undefined))
   }
   const watch = (more: object = {}) =>
-    watchRetrievals(cold.parts, { signal: new AbortController().signal, restoreDir: rawFromText(cold.path('restored')), ...more })
+    watchRetrievals(cold.parts, {
+      signal: new AbortController().signal,
+      restoreDir: rawFromText(cold.path('restored')),
+      permits: async () => ({ overwrite: true, setuid: true }),
+      ...more,
+    })
 
   test('a check that reads says that it cannot, and calls nothing damaged', async () => {
     const found = await cold.check()

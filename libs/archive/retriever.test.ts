@@ -42,6 +42,7 @@ function start(owner: string, queue: Pick<JobQueue, 'work' | 'every'> = at.parts
     checkSeconds: 600,
     standByMs: 50,
     restoreDir: rawFromText(at.path(`restored-${owner}`)),
+    permits: async () => ({ overwrite: true, setuid: true }),
     onDuty: (mine) => duties.push(mine),
     onDone: ({ id }) => done.push(id),
   })

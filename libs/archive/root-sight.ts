@@ -4,14 +4,14 @@
  * a bundle only where the same paths lead it to the same places. What cannot be known counts as not seen: a bundle that waits does no
  * harm, a file that is called vanished does.
  */
-import { lstatSync } from 'node:fs'
+import { lstatSync, realpathSync } from 'node:fs'
 import { decodePlan } from '#libs/bundle/plan.js'
 import type { SetRow } from '#libs/catalog/catalog.js'
 import { errnoOf } from '#libs/errors/errors.js'
 import { type MountPoint, mountPoints } from '#libs/os/mount-points.js'
 import { thisView } from '#libs/os/owner.js'
 import { markOf, nearestDev, type PlaceMark } from '#libs/os/place-mark.js'
-import { isWithin, jsonName, nameFromJson, parentOf, type Raw, rawToBytes, shown } from '#libs/os/raw.js'
+import { isWithin, jsonName, nameFromJson, parentOf, type Raw, rawFromBytes, rawToBytes, shown } from '#libs/os/raw.js'
 import { realRootOf } from '#libs/os/tree-access.js'
 
 /** Of a tree with very many mounts below it (a system's root) the others are not looked at one by one. */
@@ -36,7 +36,7 @@ export function marksOf(roots: readonly Raw[], mounts = mountPoints()): Record<s
 }
 
 /** Undefined for a root that is not there. */
-function realRoots(roots: readonly Raw[]): (Raw | undefined)[] {
+export function realRoots(roots: readonly Raw[]): (Raw | undefined)[] {
   return roots.map((root) => {
     try {
       return realRootOf(root)
@@ -82,6 +82,25 @@ export function sightOf(set: Pick<SetRow, 'host' | 'marks'>, { host, alone }: Lo
     }
   }
   return { is: 'seen' }
+}
+
+/**
+ * The first root that lies, where it really is, below none of the allowed ones. Undefined if all do; everything is allowed where none is
+ * said. A root that is not there is no trouble: nothing is read of it.
+ */
+export function forbiddenRoot(real: readonly (Raw | undefined)[], allowed: readonly Raw[] | undefined): Raw | undefined {
+  if (allowed === undefined) return undefined
+  const places = allowed.map(realPlace)
+  return real.find((root) => root !== undefined && !places.some((place) => isWithin(root, place)))
+}
+
+const realPlace = (path: Raw): Raw => {
+  try {
+    return rawFromBytes(realpathSync.native(rawToBytes(path), 'buffer'))
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
+    return path
+  }
 }
 
 const machineOfView = (view: string): string => view.split('/', 1)[0] as string

@@ -12,12 +12,13 @@ import { decodePlan } from '#libs/bundle/plan.js'
 import { encodeSidecar } from '#libs/bundle/sidecar.js'
 import type { BundleRow, Catalog, LeaseAnswer, StoredBundle } from '#libs/catalog/catalog.js'
 import { FirnError, isFirnError, Postpone } from '#libs/errors/errors.js'
+import { type Raw, shown } from '#libs/os/raw.js'
 import type { JobQueue } from '#libs/queue/queue.js'
 import type { Vault } from '#libs/vault/vault.js'
 import { optionsFromJson } from './crawl-options.js'
 import { keepLease } from './keep-lease.js'
 import type { Room } from './room.js'
-import { crawledRoots, type Looker, sightOf } from './root-sight.js'
+import { crawledRoots, forbiddenRoot, type Looker, realRoots, sightOf } from './root-sight.js'
 import { readStoredManifest } from './stored-manifest.js'
 import type { Vaults } from './vaults.js'
 import { type WakeEvents, wake } from './wake.js'
@@ -27,6 +28,8 @@ export interface StoreParts extends Looker {
   readonly queue: Pick<JobQueue, 'add'>
   readonly vaults: Vaults
   readonly packer: Packer
+  /** What this host may read; undefined: everything. */
+  readonly allowedRoots?: readonly Raw[] | undefined
   readonly owner: string
   readonly isGone: (owner: string) => boolean
 }
@@ -68,13 +71,14 @@ export async function storeBundle(
   try {
     const look = () => mustSee(parts, answer, options)
     look()
+    const roots = mustBeAllowed(parts, answer, options)
     begun = true
     options.onBegun?.(answer.bundle)
     const vault = await parts.vaults.open(answer.set.vaultUrl)
     const stored =
       (await adoptEarlier(vault, answer, lease.signal)) ??
       (await within(vault.readsBack ? options.room : undefined, answer, lease.signal, () =>
-        packAndStore(parts.packer, vault, answer, look, lease.signal),
+        packAndStore(parts.packer, vault, answer, roots, look, lease.signal),
       ))
     const bundle = await catalog.markStored(bundleId, attempt, stored, stored.problems)
     options.onStored?.(bundle, stored.problems)
@@ -111,6 +115,19 @@ function mustSee(parts: StoreParts, { bundle, set, plan }: Leased, events: Store
   throw new Postpone(UNSEEN_MS)
 }
 
+/** Where the roots really are; hands the bundle back where this host may not read one of them, whatever the row says. */
+function mustBeAllowed(parts: StoreParts, { bundle, set }: Leased, events: StoreEvents): (Raw | undefined)[] {
+  const now = realRoots(set.roots)
+  const crawled = crawledRoots(set)
+  const roots = now.map((root, index) => crawled[index] ?? root)
+  const forbidden = forbiddenRoot(roots, parts.allowedRoots)
+  if (forbidden === undefined) return roots
+  const reason = `${shown(forbidden)} lies outside FIRN_ROOTS`
+  if (parts.alone) throw new FirnError('usage', `The tree may not be read: ${reason}.`)
+  events.onUnseen?.(bundle, reason)
+  throw new Postpone(UNSEEN_MS)
+}
+
 async function within<T>(room: Room | undefined, leased: Leased, signal: AbortSignal, step: () => Promise<T>): Promise<T> {
   const { bundleBytes } = optionsFromJson(leased.set.options)
   const leave = await room?.enter({ bytes: leased.bundle.bytes, limit: bundleBytes }, signal)
@@ -130,6 +147,7 @@ async function packAndStore(
   packer: Packer,
   vault: Vault,
   leased: Leased,
+  realRoots: readonly (Raw | undefined)[],
   look: () => void,
   signal: AbortSignal,
 ): Promise<Storing> {
@@ -149,7 +167,7 @@ async function packAndStore(
   const names = { startedAt: set.startedAt, setId: set.id, bundleId: bundle.id, attempt }
   const key = bundleKey(names)
   const { keep } = optionsFromJson(set.options)
-  const packing = packer.pack({ header, realRoots: crawledRoots(set), plan, keep, hashTar: !vault.readsBack }, { signal })
+  const packing = packer.pack({ header, realRoots, plan, keep, hashTar: !vault.readsBack }, { signal })
   packing.result.catch(() => {}) // awaited below; keeps Node from calling it unhandled meanwhile
   const expectedBytes = bundle.bytes + (bundle.files + 1) * AROUND_FILE_BYTES
   const upload = await vault.upload(key, { signal, expectedBytes })

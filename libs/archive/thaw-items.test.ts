@@ -321,6 +321,7 @@ describe('trouble', () => {
       watchRetrievals(at.parts, {
         signal,
         restoreDir: rawFromText(at.path('restored')),
+        permits: async () => ({ overwrite: true, setuid: true }),
         onTrouble: (of: string) => troubles.push(of),
       })
     await watch()

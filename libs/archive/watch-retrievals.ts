@@ -5,8 +5,8 @@
  */
 import { openPlacer, type PlaceResult } from '#libs/bundle/place.js'
 import type { Catalog, ItemRow, RetrievalRow } from '#libs/catalog/catalog.js'
-import { isFirnError } from '#libs/errors/errors.js'
-import { joinRaw, type Raw } from '#libs/os/raw.js'
+import { FirnError, isFirnError } from '#libs/errors/errors.js'
+import { joinRaw, type Raw, shown } from '#libs/os/raw.js'
 import { directoriesAt } from './layout.js'
 import { type RetrieveParts, retrieveReady } from './retrieve.js'
 import { isOpen, sentence, thawItems } from './thaw-items.js'
@@ -58,6 +58,10 @@ export async function lookAtThaws(
 export interface FetchOptions extends LookOptions {
   /** Below it each detached retrieval without a target of its own has a directory. */
   readonly restoreDir: Raw
+  /**
+   * What is permitted in a target that a retrieval names; undefined: nothing is placed there. The configuration decides, never the row.
+   */
+  readonly permits: (target: Raw) => Promise<{ readonly overwrite: boolean; readonly setuid: boolean } | undefined>
   /** How often each item was read in vain, by its id; kept from one time to the next. */
   readonly tries?: Map<string, number>
   readonly onResults?: (results: readonly PlaceResult[]) => void
@@ -90,7 +94,16 @@ export async function fetchDetached(parts: WatchParts, options: FetchOptions): P
 async function fetchReady(parts: WatchParts, retrieval: RetrievalRow, options: FetchOptions): Promise<'again' | 'done'> {
   const { catalog } = parts
   const target = retrieval.target === '' ? joinRaw(options.restoreDir, retrieval.id as Raw) : retrieval.target
-  const { overwrite, setuid } = retrieval.request as { overwrite: boolean; setuid: boolean }
+  const permitted = await options.permits(target)
+  if (permitted === undefined) {
+    throw new FirnError(
+      'target-refused',
+      `Nothing is restored into ${shown(target)}: it lies outside FIRN_RESTORE_DIR, and was not given to a command of this home.`,
+    )
+  }
+  const asked = retrieval.request as { overwrite?: unknown; setuid?: unknown }
+  const overwrite = asked.overwrite === true && permitted.overwrite
+  const setuid = asked.setuid === true && permitted.setuid
   const placer = await openPlacer({ target, retrievalId: retrieval.id, overwrite, setuid })
   try {
     const { tries = new Map() } = options

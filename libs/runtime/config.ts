@@ -22,12 +22,19 @@ export interface Config {
   readonly databaseUrl: string
   readonly queueUrl: string
   readonly vaultUrl: string
+  /** Further vaults that may be used. */
+  readonly vaults: readonly string[]
+  /** What a worker may read, absolute; undefined: everything. */
+  readonly roots: readonly string[] | undefined
   readonly searchUrl: string
   readonly filesPerBundle: number
   readonly bundleBytes: number
   readonly workers: number
   readonly checkSeconds: number
   readonly restoreDir: string
+  /** Whether the retriever does what a detached retrieval asks for: overwrite what is there, restore setuid and setgid. */
+  readonly detachedOverwrite: boolean
+  readonly detachedSetuid: boolean
   readonly uploadMemoryBytes: number
   /** The price list: the one that comes with Firn, or the user's own. */
   readonly pricesFile: string
@@ -79,6 +86,9 @@ const SETTINGS: { readonly [K in keyof Config]: Setting<K> } = {
     byDefault: () => 'postgres:',
   },
   vaultUrl: { variable: 'FIRN_VAULT_URL', parse: vaultUrl, byDefault: (so) => `local:${join(so.home as string, 'vault')}` },
+  vaults: { variable: 'FIRN_VAULTS', parse: listOf(/\s+/, vaultUrl), byDefault: () => [] },
+  // A blank or a colon, and then the slash of the next one.
+  roots: { variable: 'FIRN_ROOTS', parse: listOf(/[\s:]+(?=\/)/, resolvedPath), byDefault: () => undefined },
   searchUrl: {
     variable: 'FIRN_SEARCH_URL',
     parse: urlOf('postgres', 'postgresql', 'http', 'https'),
@@ -89,6 +99,8 @@ const SETTINGS: { readonly [K in keyof Config]: Setting<K> } = {
   workers: { variable: 'FIRN_WORKERS', parse: wholeNumber(1, 256), byDefault: () => availableParallelism() },
   checkSeconds: { variable: 'FIRN_CHECK_SECONDS', parse: wholeNumber(1, 86_400), byDefault: () => 600 },
   restoreDir: { variable: 'FIRN_RESTORE_DIR', parse: resolvedPath, byDefault: (so) => join(so.home as string, 'restore') },
+  detachedOverwrite: { variable: 'FIRN_DETACHED_OVERWRITE', parse: yesOrNo, byDefault: () => false },
+  detachedSetuid: { variable: 'FIRN_DETACHED_SETUID', parse: yesOrNo, byDefault: () => false },
   uploadMemoryBytes: { variable: 'FIRN_UPLOAD_MEMORY', parse: parseSize, byDefault: () => 512 * 2 ** 20 },
   pricesFile: { variable: 'FIRN_PRICES_FILE', parse: resolvedPath, byDefault: () => SHIPPED_PRICES },
   logLevel: { variable: 'FIRN_LOG_LEVEL', parse: oneOf(LOG_LEVELS), byDefault: () => 'info' },
@@ -123,7 +135,7 @@ export function loadConfig(sources: ConfigSources = {}): Settings {
     if (given === undefined) config[key] = byDefault(config as Partial<Config>, env)
     else {
       try {
-        config[key] = key.endsWith('Url') ? declared(parse(given.text) as string, variable, env) : parse(given.text)
+        config[key] = guarded(key, parse(given.text), env)
       } catch (error) {
         wrong.push(
           `${given.origin}${given.key ? ` (${given.key})` : ''}: ${error instanceof Error ? error.message : String(error)}`,
@@ -141,6 +153,22 @@ export function loadConfig(sources: ConfigSources = {}): Settings {
     origins: Object.freeze(origins) as Origins,
     notices,
   })
+}
+
+/** URLs of servers are guarded, whether they stand alone or in a list. */
+function guarded(key: keyof Config, value: unknown, env: NodeJS.ProcessEnv): unknown {
+  const { variable } = SETTINGS[key]
+  if (key === 'vaults') return (value as string[]).map((url) => declared(url, variable, env))
+  return key.endsWith('Url') ? declared(value as string, variable, env) : value
+}
+
+/** A vault that is given on the command line, as FIRN_VAULT_URL would have it. Throws `usage`. */
+export function vaultFromFlag(text: string, flag: string): string {
+  try {
+    return declared(vaultUrl(text), flag, {})
+  } catch (error) {
+    throw new FirnError('usage', `${flag}: ${error instanceof Error ? error.message : error}`)
+  }
 }
 
 /** Refuses a server that is reached in clear text, unless that is declared; without the declaration, which adapters do not know. */
@@ -185,8 +213,10 @@ function givenValue(
   }
   const value = file?.values[fileKey(variable)]
   if (file === undefined || value === undefined) return undefined
-  if (typeof value === 'string' || typeof value === 'number') {
-    return { text: String(value), origin: file.path, key: fileKey(variable) }
+  const isPlain = (one: unknown) => ['string', 'number', 'boolean'].includes(typeof one)
+  const isList = (key === 'vaults' || key === 'roots') && Array.isArray(value) && value.every(isPlain)
+  if (isPlain(value) || isList) {
+    return { text: isList ? value.join(' ') : String(value), origin: file.path, key: fileKey(variable) }
   }
   wrong.push(`${file.path} (${fileKey(variable)}): must have one value, text or a number`)
   return undefined
@@ -274,6 +304,19 @@ function healthAddress(text: string): string {
     throw new Error(`takes a port such as 9464, or an address and a port such as 127.0.0.1:9464, not ${JSON.stringify(text)}`)
   }
   return address
+}
+
+function listOf(separator: RegExp, parse: (text: string) => string): (text: string) => string[] {
+  return (text) => {
+    const list = text.trim().split(separator)
+    return list[0] === '' ? [] : list.map(parse)
+  }
+}
+
+function yesOrNo(text: string): boolean {
+  const answer = text.trim().toLowerCase()
+  if (!['yes', 'no', '1', '0', 'true', 'false'].includes(answer)) throw new Error(`takes yes or no, not ${JSON.stringify(text)}`)
+  return ['yes', '1', 'true'].includes(answer)
 }
 
 function oneOf<T extends string>(choices: readonly T[]): (text: string) => T {

@@ -5,7 +5,7 @@ import { watchRetrievals } from '#libs/archive/watch-retrievals.js'
 import { startWorkers } from '#libs/archive/work.js'
 import type { PlaceResult } from '#libs/bundle/place.js'
 import type { BundleRow, Catalog, ItemRow, RetrievalRow } from '#libs/catalog/catalog.js'
-import { jsonName, rawFromText } from '#libs/os/raw.js'
+import { jsonName, type Raw, rawFromText } from '#libs/os/raw.js'
 import { jobId } from '#libs/queue/jobs.js'
 import type { CommandContext } from './command.js'
 import type { Metrics } from './health/metrics.js'
@@ -91,6 +91,7 @@ export async function runRetriever(
     signal,
     checkSeconds: config.checkSeconds,
     restoreDir: rawFromText(config.restoreDir),
+    permits: (target: Raw) => runtime.permits(target),
     onDone: ({ id: retrieval, filesRestored: restored, filesFailed: failed }: RetrievalRow) => {
       metrics?.retrievalDone(restored, failed)
       log.info({ retrieval, restored, failed }, 'retrieval done')

@@ -2,9 +2,7 @@
  * The one place where concrete adapters meet: everything the story needs, opened when it is first asked for and closed last first.
  * Nothing below asks whether this is embedded or distributed; only the values differ.
  */
-import { existsSync } from 'node:fs'
 import { RETRIEVER } from '#libs/archive/retriever-duty.js'
-import type { Vaults } from '#libs/archive/vaults.js'
 import { openPacker, type Packer } from '#libs/bundle/pack.js'
 import { placingThreads } from '#libs/bundle/place.js'
 import type { Catalog } from '#libs/catalog/catalog.js'
@@ -14,17 +12,17 @@ import { withSteps } from '#libs/os/steps.js'
 import type { ThreadStarter } from '#libs/os/thread-starter.js'
 import type { JobQueue } from '#libs/queue/queue.js'
 import type { SearchIndex } from '#libs/search/search-index.js'
-import { openVault } from '#libs/vault/open-vault.js'
-import type { Vault } from '#libs/vault/vault.js'
 import { openTreeSource, type TreeSource } from '#libs/walk/tree/tree-source.js'
 import type { Config } from './config.js'
 import { reasonOf } from './home.js'
 import type { Logger } from './logger.js'
 import { provideNavigator } from './navigator.js'
+import { once } from './once.js'
 import { createReleasers } from './releasers.js'
+import { permitting, type RememberedTarget, readRemembered, rememberTarget } from './remembered.js'
 import type { Reporter } from './terminal/reporter.js'
-import { whyPathIsNotTrusted } from './trusted.js'
-import { watchedQueue, watchedVault } from './watched.js'
+import { type ConfiguredVaults, openVaults } from './vaults.js'
+import { watchedQueue } from './watched.js'
 
 export interface Runtime extends AsyncDisposable {
   /** Commands do the work themselves: nobody else would. */
@@ -37,9 +35,15 @@ export interface Runtime extends AsyncDisposable {
   readonly isGone: (owner: string) => boolean
   readonly source: TreeSource
   readonly placing: ThreadStarter
-  readonly vaults: Vaults
+  readonly vaults: ConfiguredVaults
+  /** What this host may read, of those who say it (FIRN_ROOTS). */
+  readonly allowedRoots: readonly Raw[] | undefined
   /** FIRN_HOME, a local vault and the restore directory: never archived. */
   readonly leaveOut: readonly Raw[]
+  /** What a detached retrieval may do in a target; undefined: nothing. */
+  permits(target: Raw): Promise<Omit<RememberedTarget, 'path'> | undefined>
+  /** A target that was given on the command line. */
+  permitTarget(target: RememberedTarget): Promise<void>
   catalog(): Promise<Catalog>
   queue(): Promise<JobQueue>
   index(): Promise<SearchIndex>
@@ -68,7 +72,7 @@ export function openRuntime({
   provideNavigator()
   const releasers = createReleasers()
   const embedded = config.databaseUrl === 'embedded:'
-  const vaults = openVaults(config, releasers.push, (text) => reporter.note(text))
+  const vaults = openVaults({ config, remembers: embedded, onOpened: releasers.push, onNotice: (text) => reporter.note(text) })
   let starting = () => {}
   const started = new Promise<void>((resolve) => {
     starting = resolve
@@ -124,7 +128,14 @@ export function openRuntime({
     source,
     placing,
     vaults,
+    allowedRoots: config.roots?.map(rawFromText),
     leaveOut: leftOut(config),
+    async permits(target) {
+      const below = { path: rawFromText(config.restoreDir), overwrite: config.detachedOverwrite, setuid: config.detachedSetuid }
+      const { targets } = embedded ? await readRemembered(config.home) : { targets: [] }
+      return permitting([...targets.filter(({ path }) => path === target), below], target)
+    },
+    permitTarget: (target) => rememberTarget(config.home, target),
     catalog,
     queue,
     index: once(async () => {
@@ -155,48 +166,7 @@ export function openRuntime({
   }
 }
 
-/** One vault for each place, whatever options its URLs have: those of the configuration count where it is the configured one. */
-function openVaults(config: Config, onOpened: (release: () => Promise<void>) => void, notice: (text: string) => void): Vaults {
-  const opened = new Map<string, Promise<Vault>>()
-  const placeOf = (url: string) => url.replace(/\?.*$/s, '')
-  const prices = once(async () => (await import('#libs/vault/prices/price-list.js')).readPrices(config.pricesFile))
-  return {
-    open(url) {
-      const place = placeOf(url)
-      let vault = opened.get(place)
-      if (vault === undefined) {
-        const { uploadMemoryBytes } = config
-        const asked = place === placeOf(config.vaultUrl) ? config.vaultUrl : url
-        vault = openVault(asked, { prices, uploadMemoryBytes }).then(watchedVault)
-        opened.set(place, vault)
-        sayShared(place, notice)
-        void vault.then(
-          (open) => onOpened(() => open.close()),
-          () => opened.delete(place),
-        )
-      }
-      return vault
-    },
-  }
-}
-
-/** A share of a NAS may be written by others: that is said, and no reason to refuse it. What is read back is verified, whoever wrote it. */
-function sayShared(place: string, notice: (text: string) => void): void {
-  const directory = /^local:(.*)$/s.exec(place)?.[1]
-  if (directory === undefined || !existsSync(directory)) return
-  const why = whyPathIsNotTrusted(directory)
-  if (why !== undefined) notice(`the vault ${place} is not yours alone: ${why}`)
-}
-
 function leftOut(config: Config): Raw[] {
-  const local = /^local:([^?]*)/.exec(config.vaultUrl)?.[1]
-  return [...new Set([config.home, config.restoreDir, ...(local ? [local] : [])])].map(rawFromText)
-}
-
-function once<T>(open: () => T): () => T {
-  let value: { is: T } | undefined
-  return () => {
-    value ??= { is: open() }
-    return value.is
-  }
+  const local = [config.vaultUrl, ...config.vaults].flatMap((url) => /^local:([^?]*)/.exec(url)?.[1] ?? [])
+  return [...new Set([config.home, config.restoreDir, ...local])].map(rawFromText)
 }
