@@ -18,7 +18,7 @@ RUN cp -r node_modules/@koromix /koromix \
 FROM ${NODE_IMAGE}
 RUN groupadd --gid 10001 firn \
   && useradd --uid 10001 --gid firn --home-dir /var/lib/firn --no-create-home --shell /usr/sbin/nologin firn \
-  && install -d -o firn -g firn -m 0700 /var/lib/firn \
+  && install -d -m 1777 /var/lib/firn \
   && for command in firn:firn archive-files:crawler/main find-and-retrieve:finder/main; do \
     ln -s "/firn/dist/apps/${command#*:}.js" "/usr/local/bin/${command%%:*}"; \
   done
@@ -30,7 +30,7 @@ COPY --from=build /firn/prisma prisma
 # What is read as it stands beside the sources: the list of prices.
 COPY --from=build /data ./
 RUN chmod 0755 dist/apps/firn.js dist/apps/crawler/main.js dist/apps/finder/main.js
-ENV NODE_ENV=production HOME=/var/lib/firn FIRN_HOME=/var/lib/firn FIRN_HEALTH_PORT=9464
+ENV NODE_ENV=production HOME=/var/lib/firn FIRN_HOME=/var/lib/firn FIRN_HEALTH_PORT=0.0.0.0:9464
 # Who runs it must be able to read what is archived: see docs/deployment.md for running as another user.
 USER 10001:10001
 WORKDIR /var/lib/firn

@@ -1,7 +1,7 @@
 /** `firn check`: does the vault hold what the catalog says, and nothing that nobody knows? */
 import { checkVault } from '#libs/archive/check.js'
 import { EXIT, FirnError } from '#libs/errors/errors.js'
-import { shown } from '#libs/os/raw.js'
+import { shown, shownText } from '#libs/os/raw.js'
 import { type CommandSpec, type CommonFlags, commonOptions } from '#libs/runtime/command.js'
 import { openRuntime } from '#libs/runtime/runtime.js'
 import { plural } from '#libs/runtime/terminal/sizes.js'
@@ -49,7 +49,9 @@ export const checkCommand: CommandSpec<CheckFlags> = {
         if (finding.kind !== 'no-manifest') wrong++
         const bundle = 'bundle' in finding ? finding.bundle : undefined
         await reporter.result(
-          `${finding.kind}: ${bundle ? `bundle ${bundle.id}: ` : `${'key' in finding ? finding.key : ''}: `}${finding.reason}`,
+          shownText(
+            `${finding.kind}: ${bundle ? `bundle ${bundle.id}: ` : `${'key' in finding ? finding.key : ''}: `}${finding.reason}`,
+          ),
         )
         for (const path of ('files' in finding && finding.files) || []) await reporter.result(`  damaged file: ${shown(path)}`)
         await reporter.message('problem', {

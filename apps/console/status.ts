@@ -1,8 +1,8 @@
 /** `firn status [id]`: sets and retrievals, and how they stand. */
 import { failedItems } from '#libs/archive/retrieve.js'
-import type { RetrievalRow, SetRow, WorkerRow } from '#libs/catalog/catalog.js'
+import type { AuditRow, RetrievalRow, SetRow, WorkerRow } from '#libs/catalog/catalog.js'
 import { EXIT, type ExitCode, FirnError } from '#libs/errors/errors.js'
-import { jsonName, shown } from '#libs/os/raw.js'
+import { jsonName, shown, shownText } from '#libs/os/raw.js'
 import { type CommandContext, type CommandSpec, type CommonFlags, commonOptions } from '#libs/runtime/command.js'
 import { openRuntime } from '#libs/runtime/runtime.js'
 import { formatBytes, formatCount, formatTime, formatUsd, plural } from '#libs/runtime/terminal/sizes.js'
@@ -25,12 +25,13 @@ export const statusCommand: CommandSpec<CommonFlags> = {
     const catalog = await runtime.catalog()
     const [id] = context.args
     if (id !== undefined) return await statusOf(context, catalog, id)
-    const [sets, newest, open, totals, workers] = await Promise.all([
+    const [sets, newest, open, totals, workers, audits] = await Promise.all([
       catalog.sets({ limit: SHOWN }),
       catalog.retrievals({ limit: SHOWN }),
       catalog.retrievals({ open: true }),
       catalog.totals(),
       catalog.workers(runtime.isGone),
+      catalog.audits({ limit: SHOWN }),
     ])
     const { reporter } = context
     await reporter.result(
@@ -41,6 +42,7 @@ export const statusCommand: CommandSpec<CommonFlags> = {
     const shownAlready = new Set(newest.map(({ id }) => id))
     for (const retrieval of [...newest, ...open.filter(({ id }) => !shownAlready.has(id))])
       await showRetrieval(context, catalog, retrieval, REASONS_SHOWN)
+    for (const audit of audits) await showAudit(context, audit)
     return EXIT.done
   },
 }
@@ -61,7 +63,7 @@ async function statusOf(context: CommandContext<CommonFlags>, catalog: StatusCat
   await showSet(context, set)
   for await (const page of catalog.problems(set.id)) {
     for (const { path, kind, reason } of page) {
-      await reporter.result(`  ${kind}: ${shown(path)}: ${reason}`)
+      await reporter.result(`  ${kind}: ${shown(path)}: ${shownText(reason)}`)
       await reporter.message('problem', { set_id: set.id, ...jsonName('path', path), kind, reason })
     }
   }
@@ -72,7 +74,7 @@ async function statusOf(context: CommandContext<CommonFlags>, catalog: StatusCat
 async function showWorker({ reporter }: CommandContext<CommonFlags>, worker: WorkerRow): Promise<void> {
   const [machine, , , pid] = worker.owner.split('/')
   await reporter.result(
-    `${worker.roles.join(' and ')} of host ${worker.host}, on ${machine}, process ${pid}, since ${formatTime(worker.startedAt)}`,
+    `${worker.roles.join(' and ')} of host ${shownText(worker.host)}, on ${shownText(String(machine))}, process ${shownText(String(pid))}, since ${formatTime(worker.startedAt)}`,
   )
   await reporter.message('status', {
     worker: worker.owner,
@@ -80,6 +82,30 @@ async function showWorker({ reporter }: CommandContext<CommonFlags>, worker: Wor
     roles: worker.roles,
     started_at: worker.startedAt.toISOString(),
     seen_at: worker.seenAt.toISOString(),
+  })
+}
+
+const AUDITED: Readonly<Record<AuditRow['kind'], string>> = {
+  retrieval: 'retrieved',
+  deletion: 'removed after archiving',
+  'take-over': 'took over',
+}
+
+async function showAudit({ reporter }: CommandContext<CommonFlags>, audit: AuditRow): Promise<void> {
+  const counts = audit.kind === 'take-over' ? '' : `: ${plural(audit.files, 'file')}, ${formatBytes(audit.bytes)}`
+  const cost = audit.usd > 0 ? `, about ${formatUsd(audit.usd)}` : ''
+  await reporter.result(
+    `audit  ${formatTime(audit.at)}  ${shownText(audit.by)} ${AUDITED[audit.kind]} ${shownText(audit.subject)}${counts}${cost}`,
+  )
+  await reporter.message('audit', {
+    at: audit.at.toISOString(),
+    kind: audit.kind,
+    by: audit.by,
+    subject: audit.subject,
+    detail: audit.detail,
+    files: audit.files,
+    bytes: audit.bytes,
+    usd: audit.usd,
   })
 }
 
@@ -94,11 +120,11 @@ async function showSet({ reporter }: CommandContext<CommonFlags>, set: SetRow): 
     ...(counts.changed > 0 ? [`${formatCount(counts.changed)} changed`] : []),
     ...(counts.bundlesFailed > 0 ? [`${plural(counts.bundlesFailed, 'bundle')} failed`] : []),
   ]
-  const words = [...set.tags.map((tag) => `#${tag}`), ...(set.description ? [JSON.stringify(set.description)] : [])].join(' ')
+  const words = shownText([...set.tags.map((tag) => `#${tag}`), ...(set.description ? [`"${set.description}"`] : [])].join(' '))
   await reporter.result(
-    `set ${set.id}  ${set.state}  ${formatTime(set.startedAt)}  ${set.host}:${set.roots.map(shown).join(' ')}${words ? `  ${words}` : ''}\n    ${parts.join('; ')}`,
+    `set ${set.id}  ${set.state}  ${formatTime(set.startedAt)}  ${shownText(set.host)}:${set.roots.map(shown).join(' ')}${words ? `  ${words}` : ''}\n    ${parts.join('; ')}`,
   )
-  if (set.reason !== undefined) await reporter.result(`    ${set.reason}`)
+  if (set.reason !== undefined) await reporter.result(`    ${shownText(set.reason)}`)
   await reporter.message('status', {
     set_id: set.id,
     state: set.state,
@@ -167,7 +193,7 @@ async function showRetrieval(
       await reporter.result(`    firn status ${retrieval.id} shows all reasons`)
       break
     }
-    await reporter.result(`    bundle ${item.bundle.id} ${item.state}: ${reason}`)
+    await reporter.result(`    bundle ${item.bundle.id} ${item.state}: ${shownText(reason)}`)
     await reporter.message('problem', {
       retrieval_id: retrieval.id,
       bundle_id: item.bundle.id,

@@ -9,7 +9,7 @@ import type { Catalog, SetRequest, SetRow } from '#libs/catalog/catalog.js'
 import { EXIT, type ExitCode, FirnError } from '#libs/errors/errors.js'
 import { libcNotice } from '#libs/os/libc.js'
 import { machineOf } from '#libs/os/owner.js'
-import { shown } from '#libs/os/raw.js'
+import { shown, shownText } from '#libs/os/raw.js'
 import type { CommandContext } from '#libs/runtime/command.js'
 import { typedBefore } from '#libs/runtime/config.js'
 import { openRuntime, type Runtime } from '#libs/runtime/runtime.js'
@@ -54,7 +54,7 @@ export async function archive(context: Context): Promise<ExitCode> {
   const ended = await run(context, runtime, request)
   if (flags.deleteAfterArchive && ended.state !== 'failed') {
     const removed = await removeArchived(
-      { catalog: await runtime.catalog(), source: runtime.source },
+      { catalog: await runtime.catalog(), source: runtime.source, by: runtime.by },
       vault,
       { ...planned, id: ended.id },
       runtime.leaveOut,
@@ -123,7 +123,7 @@ async function run(context: Context, runtime: Runtime, request: SetRequest): Pro
       })
     },
     onFailed: (bundleId, error) =>
-      reporter.warn(`bundle ${bundleId} was not stored: ${error instanceof Error ? error.message : error}`),
+      reporter.warn(`bundle ${bundleId} was not stored: ${shownText(error instanceof Error ? error.message : String(error))}`),
     // Counting costs the database something: not for nobody.
     ...(!flags.quiet && {
       onProgress: ({ state, counts }: SetRow) =>
@@ -146,15 +146,18 @@ async function run(context: Context, runtime: Runtime, request: SetRequest): Pro
 }
 
 /** Work that nobody will do is said before it is planned. */
-async function sayWhoWorks({ reporter, config }: Context, catalog: Pick<Catalog, 'workers'>, runtime: Runtime): Promise<void> {
+async function sayWhoWorks({ reporter, config, origins }: Context, catalog: Pick<Catalog, 'workers'>, runtime: Runtime): Promise<void> {
   const workers = (await catalog.workers(runtime.isGone)).filter(({ roles }) => roles.includes('worker'))
+  if (origins.vaultUrl === '--vault') {
+    reporter.warn('workers open only vaults of their own configuration: this one must be their FIRN_VAULT_URL, or among their FIRN_VAULTS')
+  }
   if (workers.length === 0) {
     reporter.warn('no worker is running: start `firn worker`, or pass --workers')
     return
   }
   const machine = machineOf(runtime.owner)
   if (workers.some(({ host, owner }) => host === config.host || machineOf(owner) === machine)) return
-  const names = [...new Set(workers.map(({ host }) => host))].slice(0, 5).join(', ')
+  const names = shownText([...new Set(workers.map(({ host }) => host))].slice(0, 5).join(', '))
   reporter.warn(
     `no worker of the host ${config.host} is running (those that run are of ${names}): start \`firn worker\` where the files can be seen, with FIRN_HOST=${config.host}`,
   )
@@ -259,7 +262,7 @@ async function dryRun(context: Context, runtime: Runtime, planned: Parameters<ty
   )
   if (flags.deleteAfterArchive) {
     const vault = await runtime.vaults.open(context.config.vaultUrl)
-    await removeArchived({ catalog, source: runtime.source }, vault, planned, runtime.leaveOut, {
+    await removeArchived({ catalog, source: runtime.source, by: runtime.by }, vault, planned, runtime.leaveOut, {
       dryRun: true,
       signal,
       onRemoved: (path) => reporter.result(`remove ${shown(path)}`),

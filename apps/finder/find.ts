@@ -6,7 +6,7 @@ import { isFile } from '#libs/bundle/entry.js'
 import type { FileRow, RetrievalRow } from '#libs/catalog/catalog.js'
 import { EXIT, type ExitCode, FirnError } from '#libs/errors/errors.js'
 import { makeRoomForBytes } from '#libs/os/memory.js'
-import { jsonName, rawFromText, shown } from '#libs/os/raw.js'
+import { jsonName, rawFromText, shown, shownText } from '#libs/os/raw.js'
 import type { CommandContext } from '#libs/runtime/command.js'
 import { openRuntime, type Runtime } from '#libs/runtime/runtime.js'
 import { formatBytes, formatDuration, formatTime, plural } from '#libs/runtime/terminal/sizes.js'
@@ -72,7 +72,7 @@ const fileMessage = (row: FileRow): Record<string, unknown> => ({
 function fileLine(row: FileRow): string {
   const mtime = new Date(Number(row.mtimeNs / 1_000_000n))
   const time = Number.isNaN(mtime.getTime()) ? String(row.mtimeNs) : formatTime(mtime)
-  return [row.size, time, row.setId, row.bundleId, row.vaultId, row.host, shown(row.path)].join('\t')
+  return [row.size, time, row.setId, row.bundleId, shownText(row.vaultId), shownText(row.host), shown(row.path)].join('\t')
 }
 
 async function dryRun({ reporter, signal }: CommandContext<FindFlags>, parts: Parts, request: FindRequest): Promise<ExitCode> {
@@ -93,7 +93,10 @@ async function dryRun({ reporter, signal }: CommandContext<FindFlags>, parts: Pa
 }
 
 /** Quoted where CSV asks for it. */
-const csv = (text: string): string => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text)
+const csv = (text: string): string => {
+  const plain = shownText(text)
+  return /[",]/.test(plain) ? `"${plain.replaceAll('"', '""')}"` : plain
+}
 
 function nothing(reporter: CommandContext<FindFlags>['reporter']): ExitCode {
   reporter.note('nothing matched')
@@ -173,8 +176,10 @@ async function bringBack(
       draw()
     },
     onItemFailed: (item, reason) =>
-      reporter.warn(`bundle ${item.bundle.id}: ${reason}; ${plural(item.files - item.filesRestored, 'file')} of it not restored`),
-    onTrouble: (vault, reason) => reporter.warn(`${vault}: ${reason}; it is tried again`),
+      reporter.warn(
+        `bundle ${item.bundle.id}: ${shownText(reason)}; ${plural(item.files - item.filesRestored, 'file')} of it not restored`,
+      ),
+    onTrouble: (vault, reason) => reporter.warn(`${shownText(vault)}: ${shownText(reason)}; it is tried again`),
     onWaiting: (thawing, expectedAt) =>
       draw(`waiting for ${plural(thawing, 'bundle')} to thaw${expectedAt ? `, the next about ${formatTime(expectedAt)}` : ''}`),
   })

@@ -9,10 +9,10 @@ import type { BundleRow, Catalog, FileRow } from '#libs/catalog/catalog.js'
 import { isFirnError } from '#libs/errors/errors.js'
 import { type Raw, shown } from '#libs/os/raw.js'
 import type { Vault } from '#libs/vault/vault.js'
-import { readStoredManifest } from './stored-manifest.js'
+import { readStoredSummary } from './stored-manifest.js'
 
 export interface CheckParts {
-  readonly catalog: Pick<Catalog, 'storedBundles' | 'markChecked' | 'entriesOf' | 'knownBundles'>
+  readonly catalog: Pick<Catalog, 'storedBundles' | 'markChecked' | 'markReadBack' | 'entriesOf' | 'knownBundles'>
 }
 
 export interface CheckOptions {
@@ -55,6 +55,7 @@ async function* checkBundle(parts: CheckParts, vault: Vault, bundle: BundleRow, 
   else if (stored.bytes !== tarBytes) {
     finding = { kind: 'damaged', bundle, reason: `${key} has ${stored.bytes} bytes instead of ${tarBytes}` }
   } else if (options.readData) finding = await readBundle(parts, vault, bundle, key, call)
+  if (options.readData && bundle.adopted && finding === undefined) await parts.catalog.markReadBack(bundle.id)
 
   if (finding?.kind === 'missing' || finding?.kind === 'damaged') {
     await parts.catalog.markChecked(bundle.id, finding.kind, finding.reason)
@@ -76,11 +77,11 @@ async function* checkBundle(parts: CheckParts, vault: Vault, bundle: BundleRow, 
 
 /** The hash of the tar that a readable manifest speaks of. */
 const sidecarHash = async (vault: Vault, names: KeyNames, signal: AbortSignal | undefined): Promise<string | undefined> =>
-  (await readStoredManifest(vault, names, signal))?.tarSha256
+  (await readStoredSummary(vault, names, signal))?.end.tarSha256
 
 /** Reads a bundle once, hashing the whole and each file where it lies. */
-async function readBundle(
-  parts: CheckParts,
+export async function readBundle(
+  parts: { readonly catalog: Pick<Catalog, 'entriesOf'> },
   vault: Vault,
   bundle: BundleRow,
   key: string,

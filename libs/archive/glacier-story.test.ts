@@ -71,6 +71,7 @@ test('another catalog is built from the vault alone, with the archive ids', asyn
   expect(await rebuildCatalog({ catalog: other.catalog }, other.vault, other.vault.id)).toEqual({
     adopted: 1,
     known: 0,
+    refused: 0,
     failed: 0,
   })
   const rows = await other.select({})

@@ -90,10 +90,11 @@ export async function offerFor(
 /** What somebody agrees to who takes the offer. `maxUsd`: also that much, should copies expire before they are fetched. */
 export function consentTo(offer: Offer | undefined, maxUsd?: number): Consent {
   const price = offer?.prices.get(offer.tier)
-  if (offer === undefined || price === undefined) return { thawLimitUsd: 0, offer: {} }
+  if (offer === undefined || price === undefined) return { thawLimitUsd: 0, usd: 0, offer: {} }
   const readUsd = price.usd - price.thawUsd
   return {
     thawLimitUsd: Math.max(price.thawUsd, (maxUsd ?? 0) - readUsd),
+    usd: price.usd,
     offer: {
       usd: price.usd,
       hours: price.hours,

@@ -4,7 +4,7 @@
  */
 import { FirnError, isFirnError } from '#libs/errors/errors.js'
 import type { Vault } from '#libs/vault/vault.js'
-import { readObject } from './stored-manifest.js'
+import { readNote } from './stored-manifest.js'
 
 export const OWNER_KEY = 'firn-vault.json'
 
@@ -17,7 +17,7 @@ interface VaultOwner {
 export async function ownerOf(vault: Vault, options: { signal?: AbortSignal } = {}): Promise<string | undefined> {
   let text: string
   try {
-    text = (await readObject(vault, OWNER_KEY, options)).toString()
+    text = (await readNote(vault, OWNER_KEY, options)).toString()
   } catch (error) {
     if (isFirnError(error, 'vault-missing')) return undefined
     throw error

@@ -13,8 +13,11 @@ import {
   writeSync,
 } from 'node:fs'
 import { join } from 'node:path'
+import { gunzipSync, gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
+import pg from 'pg'
 import { manifestKey, parseKey } from '#libs/bundle/key.js'
+import { encodeSidecar } from '#libs/bundle/sidecar.js'
 import type { BundleRow, FileRow } from '#libs/catalog/catalog.js'
 import { claimVault } from './own-vault.js'
 import { rebuildCatalog } from './rebuild-catalog.js'
@@ -74,7 +77,7 @@ const flip = (file: string, offset: number) => {
 describe('a catalog that is rebuilt', () => {
   test('has equal rows; a second time changes nothing; the next run finds everything unchanged', async () => {
     await using fresh = await another()
-    expect(await rebuild(fresh)).toEqual({ adopted: stored.length, known: 0, failed: 0, troubles: [] })
+    expect(await rebuild(fresh)).toEqual({ adopted: stored.length, known: 0, refused: 0, failed: 0, troubles: [] })
     const again = await rows(fresh)
     expect(again).toEqual(await rows(at))
     expect(again.some(({ dataBundle }) => dataBundle !== undefined)).toBe(true)
@@ -82,7 +85,7 @@ describe('a catalog that is rebuilt', () => {
     expect(sets.map(({ id, tags, description, host }) => ({ id, tags, description, host }))).toEqual(
       (await at.catalog.sets()).map(({ id, tags, description, host }) => ({ id, tags, description, host })),
     )
-    expect(await rebuild(fresh)).toEqual({ adopted: 0, known: stored.length, failed: 0, troubles: [] })
+    expect(await rebuild(fresh)).toEqual({ adopted: 0, known: stored.length, refused: 0, failed: 0, troubles: [] })
     expect(await rows(fresh)).toEqual(again)
     expect(await fresh.check()).toEqual([])
 
@@ -102,7 +105,13 @@ describe('a catalog that is rebuilt', () => {
         file,
         () => spoil(file),
         async () => {
-          expect(await rebuild(fresh)).toEqual({ adopted: stored.length, known: 0, failed: 0, troubles: [stored[0]?.key] })
+          expect(await rebuild(fresh)).toEqual({
+            adopted: stored.length,
+            known: 0,
+            refused: 0,
+            failed: 0,
+            troubles: expect.arrayContaining([stored[0]?.key]),
+          })
           expect(await rows(fresh)).toEqual(await rows(at))
         },
       )
@@ -117,11 +126,11 @@ describe('a catalog that is rebuilt', () => {
       () => truncateSync(file, 1_500),
       async () => {
         const first = await rebuild(fresh)
-        expect(first).toMatchObject({ adopted: stored.length - 1, failed: 1 })
+        expect(first).toMatchObject({ adopted: stored.length - 1, refused: 1, failed: 0 })
         expect(new Set(first.troubles)).toEqual(new Set([stored[1]?.key]))
       },
     )
-    expect(await rebuild(fresh)).toEqual({ adopted: 1, known: stored.length - 1, failed: 0, troubles: [] })
+    expect(await rebuild(fresh)).toEqual({ adopted: 1, known: stored.length - 1, refused: 0, failed: 0, troubles: [] })
     expect(await rows(fresh)).toEqual(await rows(at))
   })
 
@@ -136,12 +145,85 @@ describe('a catalog that is rebuilt', () => {
         copyFileSync(one, at.path('kept-tar'))
         copyFileSync(two, one)
         try {
-          expect(await rebuild(fresh)).toMatchObject({ adopted: stored.length - 1, failed: 1 })
+          expect(await rebuild(fresh)).toMatchObject({ adopted: stored.length - 1, refused: 1, failed: 0 })
         } finally {
           copyFileSync(at.path('kept-tar'), one)
         }
       },
     )
+  })
+
+  test('refuses what is dated in the future, unless the time of the object is to be taken instead', async () => {
+    const bundle = stored[0]
+    const file = sidecarOf(bundle)
+    const dated = (field: string) => {
+      const text = gunzipSync(readFileSync(file)).toString()
+      writeFileSync(file, gzipSync(text.replace(new RegExp(`"${field}":"[^"]*"`), `"${field}":"2099-01-01T00:00:00.000Z"`)))
+    }
+    for (const field of ['created_at', 'set_started_at']) {
+      await using fresh = await another()
+      await spoilt(
+        file,
+        () => dated(field),
+        async () => {
+          expect(await rebuild(fresh)).toMatchObject({
+            adopted: stored.length - 1,
+            refused: 1,
+            failed: 0,
+            troubles: [bundle?.key],
+          })
+          const accepted = await rebuildCatalog(fresh.parts, at.vault, at.vault.id, { acceptDates: true })
+          expect(accepted).toMatchObject({ adopted: 1, refused: 0 })
+          const adopted = await fresh.catalog.bundle(bundle?.id as string)
+          expect(adopted?.archivedAt?.getTime()).toBeLessThan(Date.now() + 60_000)
+          expect(adopted?.adopted).toBe(true)
+        },
+      )
+    }
+  })
+
+  test('refuses a manifest that unpacks to more than its tar, and names it', async () => {
+    await using fresh = await another()
+    const file = sidecarOf(stored[0])
+    await spoilt(
+      file,
+      () => {
+        const [header, entry] = gunzipSync(readFileSync(file)).toString().split('\n')
+        writeFileSync(
+          file,
+          gzipSync(`${header}\n${`${entry}\n`.repeat(200_000)}{"tar_bytes":1,"tar_sha256":"${'0'.repeat(64)}"}\n`),
+        )
+      },
+      async () => {
+        // The manifest inside the tar is as good.
+        expect(await rebuild(fresh)).toMatchObject({ adopted: stored.length, refused: 0 })
+      },
+    )
+  })
+
+  test('of a bundle that this catalog planned adopts only what its worker wrote', async () => {
+    await using story = await openStory()
+    const set = await story.archive(story.request([story.tree('own', smallFiles(3))]))
+    const [bundle] = await story.bundlesOf(set)
+    const sql = new pg.Client(story.databaseUrl)
+    await sql.connect()
+    try {
+      const again = async () => {
+        await sql.query('DELETE FROM file')
+        await sql.query("UPDATE bundle SET state = 'failed', key = NULL, secret = $1", [Buffer.alloc(32, 1)])
+        return rebuildCatalog(story.parts, story.vault, story.vault.id)
+      }
+      expect(await again()).toMatchObject({ adopted: 0, refused: 1 })
+      const tar = join(story.vaultDirectory, bundle?.key as string)
+      const file = tar.replace(/tar$/, 'manifest.ndjson.gz')
+      const lines = gunzipSync(readFileSync(file)).toString().split('\n').slice(0, -2)
+      const facts = { tarBytes: bundle?.tarBytes as number, tarSha256: bundle?.tarSha256 as string }
+      const whose = { secret: Buffer.alloc(32, 1), bundle: bundle?.id as string, attempt: 1 }
+      writeFileSync(file, await encodeSidecar(Buffer.from(`${lines.join('\n')}\n`), facts, whose))
+      expect(await again()).toMatchObject({ adopted: 1, refused: 0 })
+    } finally {
+      await sql.end()
+    }
   })
 
   test('takes the last whole attempt at a bundle', async () => {

@@ -1,32 +1,51 @@
 /**
  * The catalog again, from nothing but what lies in a vault: the manifests beside the tars, or, where one is lost, inside them. Also
- * into a catalog that holds some of it; doing it twice changes nothing.
+ * into a catalog that holds some of it; doing it twice changes nothing. What is in a vault may have been put there by somebody who may
+ * only add to it: manifests are read as streams within limits, and what cannot be is refused, named, and stops nothing else.
  */
 import { createHash } from 'node:crypto'
 import { findManifest } from '#libs/bundle/find-manifest.js'
 import { bundleKey, type KeyNames, manifestKey, parseKey } from '#libs/bundle/key.js'
-import { parseManifest } from '#libs/bundle/manifest.js'
+import type { ManifestHeader } from '#libs/bundle/manifest.js'
+import { readManifest } from '#libs/bundle/manifest-stream.js'
+import { isProved, mustLieInside, type SidecarPart } from '#libs/bundle/sidecar.js'
 import type { Catalog, StoredBundle } from '#libs/catalog/catalog.js'
-import { FirnError } from '#libs/errors/errors.js'
+import { FirnError, isFirnError } from '#libs/errors/errors.js'
 import type { Vault } from '#libs/vault/vault.js'
-import { isOf, readStoredManifest } from './stored-manifest.js'
+import {
+  entriesOf,
+  findStoredManifest,
+  type ManifestSummary,
+  mustBeOf,
+  type StoredManifest,
+  summarise,
+} from './stored-manifest.js'
 
 export interface RebuildParts {
-  readonly catalog: Pick<Catalog, 'adoptBundle' | 'knownBundles'>
+  readonly catalog: Pick<Catalog, 'adoptBundle' | 'knownBundles' | 'attemptSecret'>
 }
 
 export interface RebuildEvents {
   readonly signal?: AbortSignal
+  /** Manifests that are dated in the future are adopted, dated by the vault's own clock: that of a worker may have been wrong. */
+  readonly acceptDates?: boolean
   readonly onAdopted?: (names: KeyNames, files: number) => void
   /** A bundle that cannot be adopted, and why; the others go on. */
   readonly onTrouble?: (key: string, reason: string) => void
+  /** Milliseconds since 1970. Default `Date.now`. */
+  readonly now?: () => number
 }
 
+/** `refused`: what is there is not a bundle of Firn's, or is not believed. `failed`: it could not be read. */
 export interface Rebuilt {
   readonly adopted: number
   readonly known: number
+  readonly refused: number
   readonly failed: number
 }
+
+/** Clocks differ; not by more than that. */
+const MOST_AHEAD_MS = 86_400_000
 
 export async function rebuildCatalog(
   parts: RebuildParts,
@@ -34,7 +53,7 @@ export async function rebuildCatalog(
   vaultUrl: string,
   options: RebuildEvents = {},
 ): Promise<Rebuilt> {
-  const rebuilt = { adopted: 0, known: 0, failed: 0 }
+  const rebuilt = { adopted: 0, known: 0, refused: 0, failed: 0 }
   for await (const attempts of attemptsIn(vault, options.signal)) {
     options.signal?.throwIfAborted()
     rebuilt[await adoptOne(parts, vault, vaultUrl, attempts, options)]++
@@ -49,13 +68,19 @@ async function* attemptsIn(vault: Vault, signal: AbortSignal | undefined): Async
     const names = parseKey(key)
     if (names === undefined || key !== bundleKey(names)) continue
     if (attempts[0] !== undefined && attempts[0].bundleId !== names.bundleId) {
-      yield attempts.sort((a, b) => b.attempt - a.attempt)
+      yield newestFirst(attempts)
       attempts = []
     }
     attempts.push(names)
+    // Names are cheap for whoever may add to the vault: of thousands of attempts at one bundle the newest are looked at.
+    if (attempts.length > 2 * MOST_ATTEMPTS) attempts = newestFirst(attempts).slice(0, MOST_ATTEMPTS)
   }
-  if (attempts.length > 0) yield attempts.sort((a, b) => b.attempt - a.attempt)
+  if (attempts.length > 0) yield newestFirst(attempts)
 }
+
+const MOST_ATTEMPTS = 1_000
+
+const newestFirst = (attempts: KeyNames[]): KeyNames[] => attempts.sort((a, b) => b.attempt - a.attempt)
 
 /** The last whole attempt is the one that was catalogued, and whose offsets other bundles point to. */
 async function adoptOne(
@@ -65,12 +90,19 @@ async function adoptOne(
   attempts: readonly KeyNames[],
   options: RebuildEvents,
 ): Promise<keyof Rebuilt> {
+  let outcome: 'refused' | 'failed' = 'refused'
   for (const names of attempts) {
     const key = bundleKey(names)
     try {
       if ((await catalog.knownBundles([names.bundleId])).get(names.bundleId)?.key !== undefined) return 'known'
-      const found = (await readStoredManifest(vault, names, options.signal)) ?? (await manifestInside(vault, names, options))
-      const { header, entries, tarBytes, tarSha256, archiveId } = found
+      const { found, summary } = await findManifestOf(vault, names, options)
+      const { header, end, entries } = summary
+      const { setStartedAt, createdAt } = believedDates(header, found, options)
+      // A bundle that this catalog planned keeps a secret: what has its name and does not prove itself is somebody else's.
+      const secret = await catalog.attemptSecret(names.bundleId)
+      if (secret && !isProved(end, { secret, bundle: names.bundleId, attempt: names.attempt })) {
+        throw new FirnError('damaged', 'this catalog planned the bundle, and the manifest does not prove that a worker wrote it')
+      }
       const facts = {
         bundleId: header.bundle,
         attempt: header.attempt,
@@ -79,23 +111,71 @@ async function adoptOne(
         roots: header.roots,
         description: header.description,
         tags: header.tags,
-        setStartedAt: header.setStartedAt,
+        setStartedAt,
       }
-      const stored: StoredBundle = { key, archiveId, tarBytes, tarSha256, archivedAt: header.createdAt, entries }
+      const stored: StoredBundle = {
+        key,
+        archiveId: found.archiveId,
+        tarBytes: end.tarBytes,
+        tarSha256: end.tarSha256,
+        checksum: end.checksum,
+        archivedAt: createdAt,
+        adopted: true,
+        // Read once more for its rows: it must be the same then.
+        entries: entriesOf(found, (part) => {
+          if (part.kind === 'end' && part.manifestSha256 !== end.manifestSha256)
+            throw new FirnError('damaged', 'the manifest changed while it was read')
+        }),
+      }
       if (!(await catalog.adoptBundle(facts, { url: vaultUrl, id: vault.id }, stored))) return 'known'
-      options.onAdopted?.(names, entries.length)
+      options.onAdopted?.(names, entries)
       return 'adopted'
     } catch (error) {
       options.signal?.throwIfAborted()
       if (!(error instanceof FirnError) || error.code === 'database' || error.code === 'try-again') throw error
+      if (error.code !== 'damaged') outcome = 'failed'
       options.onTrouble?.(key, error.message)
     }
   }
-  return 'failed'
+  return outcome
 }
 
-/** The whole tar must be read: its manifest is its last member. */
-async function manifestInside(vault: Vault, names: KeyNames, options: RebuildEvents) {
+/** A date far ahead would make its bundle the newest version of everything, for ever. */
+function believedDates(header: ManifestHeader, { modifiedAt }: StoredManifest, options: RebuildEvents) {
+  const latest = (options.now ?? Date.now)() + MOST_AHEAD_MS
+  const ahead = [header.createdAt, header.setStartedAt].find((date) => date.getTime() > latest)
+  if (ahead === undefined) return header
+  if (!options.acceptDates) {
+    throw new FirnError(
+      'damaged',
+      `its manifest is dated ${ahead.toISOString()}, in the future; with --accept-dates the time of the vault's object is taken instead`,
+    )
+  }
+  const not = (date: Date) => (date.getTime() > latest ? modifiedAt : date)
+  return { createdAt: not(header.createdAt), setStartedAt: not(header.setStartedAt) }
+}
+
+interface Found {
+  readonly found: StoredManifest
+  readonly summary: ManifestSummary
+}
+
+async function findManifestOf(vault: Vault, names: KeyNames, options: RebuildEvents): Promise<Found> {
+  const found = await findStoredManifest(vault, names, options.signal)
+  if (found !== undefined) {
+    try {
+      return { found, summary: await summarise(found.parts()) }
+    } catch (error) {
+      if (!isFirnError(error, 'vault-missing', 'damaged')) throw error
+      options.onTrouble?.(found.key, error.message)
+    }
+  }
+  const inside = await manifestInside(vault, names, options)
+  return { found: inside, summary: await summarise(inside.parts()) }
+}
+
+/** The whole tar must be read: its manifest is its last member. Then that part of it once more. */
+async function manifestInside(vault: Vault, names: KeyNames, options: RebuildEvents): Promise<StoredManifest> {
   const key = bundleKey(names)
   const call = options.signal ? { signal: options.signal } : {}
   options.onTrouble?.(key, `${manifestKey(names)} is missing or does not fit; reading the manifest inside the tar`)
@@ -108,15 +188,22 @@ async function manifestInside(vault: Vault, names: KeyNames, options: RebuildEve
       yield chunk
     }
   }
-  const bytes = await findManifest(hashing())
-  if (bytes === undefined) throw new FirnError('damaged', `${key} holds no manifest: it is no whole bundle`)
-  const { header, entries } = parseManifest(bytes)
-  if (!isOf(names, header)) {
-    throw new FirnError(
-      'damaged',
-      `${key} holds the bundle ${header.bundle} of attempt ${header.attempt}: it is not what its name says`,
-    )
+  const range = await findManifest(hashing())
+  if (range === undefined) throw new FirnError('damaged', `${key} holds no manifest: it is not a whole bundle`)
+  const tarSha256 = hash.digest('hex')
+  const tar = await vault.stat(key, call)
+  return {
+    key,
+    archiveId: tar?.archiveId ?? key,
+    tarBytes,
+    modifiedAt: tar?.modifiedAt ?? new Date(0),
+    async *parts(): AsyncGenerator<SidecarPart> {
+      const bytes = vault.read(key, { offset: range.offset, length: range.size }, call)
+      for await (const part of readManifest(bytes, { maxBytes: range.size })) {
+        if (part.kind === 'header') mustBeOf(names, part.header)
+        if (part.kind === 'entries') mustLieInside(part.entries, tarBytes)
+        yield part.kind === 'end' ? { kind: 'end', manifestSha256: part.sha256, tarBytes, tarSha256 } : part
+      }
+    },
   }
-  const archiveId = (await vault.stat(key, call))?.archiveId ?? key
-  return { header, entries, tarBytes, tarSha256: hash.digest('hex'), archiveId }
 }

@@ -4,17 +4,22 @@ import {
   existsSync,
   linkSync,
   openSync,
+  readdirSync,
   readFileSync,
   renameSync,
   rmSync,
+  symlinkSync,
   utimesSync,
   writeFileSync,
   writeSync,
 } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from '@jest/globals'
+import pg from 'pg'
 import { manifestKey, parseKey } from '#libs/bundle/key.js'
 import type { SetRow } from '#libs/catalog/catalog.js'
+import { FirnError } from '#libs/errors/errors.js'
+import type { Vault } from '#libs/vault/vault.js'
 import { optionsFromJson } from './crawl-options.js'
 import { removeArchived } from './remove-archived.js'
 import { openStory, type ScratchStory } from './scratch-story.js'
@@ -27,11 +32,11 @@ afterAll(async () => at[Symbol.asyncDispose]())
 
 const FILES = { 'a.txt': 'the first', 'b.txt': 'the second', 'c/d.txt': 'the third' }
 
-const remove = async (set: SetRow, options: { dryRun?: boolean; beforeEach?: (path: string) => void } = {}) => {
+const remove = async (set: SetRow, options: { dryRun?: boolean; beforeEach?: (path: string) => void; vault?: Vault } = {}) => {
   const removed: string[] = []
   const kept = new Map<string, string>()
   const planned = { id: set.id, host: set.host, roots: set.roots, vaultId: set.vaultId, options: optionsFromJson(set.options) }
-  const count = await removeArchived(at.parts, at.vault, planned, [], {
+  const count = await removeArchived(at.parts, options.vault ?? at.vault, planned, [], {
     dryRun: options.dryRun ?? false,
     onRemoved: (path) => {
       removed.push(path)
@@ -142,3 +147,62 @@ test('an inode goes with all its names, or not at all', async () => {
   expect(dry.removed).toEqual(removed)
   expect([...kept.keys()]).toEqual([join(root, 'out.txt')])
 })
+
+test('a directory that is exchanged for a symlink before a removal loses nothing outside', async () => {
+  const { root, set } = await archived('exchanged', { 'd/a.txt': 'a', 'd/b.txt': 'b' })
+  const outside = at.tree('exchanged-outside', { 'a.txt': 'a', 'b.txt': 'b' })
+  const { removed } = await remove(set, {
+    beforeEach: () => {
+      if (!existsSync(join(root, 'was-d'))) {
+        renameSync(join(root, 'd'), join(root, 'was-d'))
+        symlinkSync(outside, join(root, 'd'))
+      }
+    },
+  })
+  expect(removed).toHaveLength(2)
+  expect(readdirSync(outside)).toEqual(['a.txt', 'b.txt'])
+  expect(readdirSync(join(root, 'was-d'))).toEqual([])
+})
+
+test('a file whose bytes are others, though its size and times say nothing of it, is kept', async () => {
+  const { root, set } = await archived('same-times', { 'a.txt': 'first', 'b.txt': 'other' })
+  await sql(`UPDATE file SET sha256 = decode(repeat('ab', 32), 'hex') WHERE name = 'a.txt'`)
+  const { removed, kept } = await remove(set)
+  expect(removed).toEqual([join(root, 'b.txt')])
+  expect(kept.get(join(root, 'a.txt'))).toBe('its bytes are not those that the vault holds')
+})
+
+test('a bundle that was adopted or rebuilt is read back as a whole first, once; cold, its sources are kept', async () => {
+  const { root, set } = await archived('adopted', { 'a.txt': 'first' })
+  const [bundle] = await at.bundlesOf(set)
+  await sql(`UPDATE bundle SET adopted = TRUE WHERE id = '${bundle?.id}'`)
+  const frozen = { ...at.vault, verify: async () => 'checksum' as const, read: cold(at.vault) }
+  expect((await remove(set, { vault: frozen })).kept.get(join(root, 'a.txt'))).toMatch(/found in the vault, and not read back/)
+  expect((await remove(set, { dryRun: true })).removed).toHaveLength(1)
+  expect(await at.catalog.bundle(bundle?.id as string)).toMatchObject({ adopted: true })
+  expect((await remove(set)).removed).toHaveLength(1)
+  expect(await at.catalog.bundle(bundle?.id as string)).toMatchObject({ adopted: false })
+})
+
+test('where a service says no more than the size, a bundle is read back, or its sources are kept', async () => {
+  const { root, set } = await archived('by-size', { 'a.txt': 'first' })
+  const unsaid = { ...at.vault, verify: async () => 'size' as const }
+  const { kept } = await remove(set, { vault: { ...unsaid, read: cold(at.vault) } })
+  expect(kept.get(join(root, 'a.txt'))).toMatch(/gives no checksum of bundle .*must be thawed/)
+  expect((await remove(set, { vault: unsaid })).removed).toHaveLength(1)
+})
+
+/** Bundles are cold; what lies beside them is not. */
+function cold(vault: Vault): Vault['read'] {
+  return async function* (key, ...rest) {
+    if (key.endsWith('.tar')) throw new FirnError('vault-frozen', 'it is cold')
+    yield* vault.read(key, ...rest)
+  }
+}
+
+async function sql(text: string): Promise<void> {
+  const client = new pg.Client(at.databaseUrl)
+  await client.connect()
+  await client.query(text)
+  await client.end()
+}

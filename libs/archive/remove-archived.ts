@@ -1,27 +1,38 @@
 /**
  * `--delete-after-archive`: sources go only when nothing can be lost by it. The tree is walked once more with the set's own filters;
- * a file is removed only if it is still the one that a stored bundle holds (never one marked changed), the bundle's tar and manifest
- * were verified again in this pass, and, of an inode with several names, every one of its names is among those found.
+ * a file is removed only if it is still the one that a stored bundle holds (never one marked changed), its bytes were read again and have
+ * the stored SHA-256, the bundle's tar and manifest were verified again in this pass, by more than the tar's size, and, of an inode with
+ * several names, every one of its names is among those found. A bundle that was found in the vault is first read back as a whole.
  */
+import { createHash } from 'node:crypto'
+import { read, readSync } from 'node:fs'
+import { promisify } from 'node:util'
 import { isFile, type PlannedEntry } from '#libs/bundle/entry.js'
-import { manifestKey, parseKey } from '#libs/bundle/key.js'
-import { decodeSidecar } from '#libs/bundle/sidecar.js'
+import { parseKey } from '#libs/bundle/key.js'
 import type { Catalog } from '#libs/catalog/catalog.js'
 import { errnoOf, FirnError } from '#libs/errors/errors.js'
-import type { Raw } from '#libs/os/raw.js'
+import { jsonName, type Raw } from '#libs/os/raw.js'
+import type { Stat } from '#libs/os/stat.js'
 import { step } from '#libs/os/steps.js'
 import { TreeAccess } from '#libs/os/tree-access.js'
 import type { Vault } from '#libs/vault/vault.js'
 import type { Source } from '#libs/walk/source.js'
+import { isReadBack } from './adopt-attempt.js'
+import { readBundle } from './check.js'
 import { compare } from './compare.js'
 import { groupsOf, type PlannedSet, walkRequest } from './crawl.js'
 import { crawledRoots, marksOf } from './root-sight.js'
-import { isOf, readObject } from './stored-manifest.js'
+import { readStoredSummary } from './stored-manifest.js'
 import { sentence } from './thaw-items.js'
 
 export interface RemoveParts {
-  readonly catalog: Pick<Catalog, 'openHeld' | 'openLinkStore' | 'bundle'>
+  readonly catalog: Pick<
+    Catalog,
+    'openHeld' | 'openLinkStore' | 'bundle' | 'entriesOf' | 'markReadBack' | 'audit' | 'countAudited'
+  >
   readonly source: Source
+  /** Who removes them, for the audit. */
+  readonly by: string
 }
 
 export interface RemoveEvents {
@@ -43,64 +54,90 @@ export async function removeArchived(
   events: RemoveEvents,
 ): Promise<number> {
   const { signal } = events
-  const bundles = verifiedBundles(parts, vault, signal)
+  const bundles = verifiedBundles(parts, vault, events)
   // One for the walk and for what is removed after it: the way to a root is found out once.
   const realRoots = set.realRoots ?? crawledRoots({ marks: marksOf(set.roots) })
   using tree = new TreeAccess(set.roots, realRoots)
   let removed = 0
+  let bytes = 0
+  let audited: bigint | undefined
+  // Before the first is gone: what ends in between has left its mark.
+  const audit = async () => {
+    const detail = { roots: set.roots.map((root) => jsonName('path', root)), host: set.host, vault: set.vaultId }
+    audited ??= await parts.catalog.audit({ kind: 'deletion', by: parts.by, subject: set.id ?? '', detail })
+  }
   const remove = async (entry: PlannedEntry, siblingsGone: boolean) => {
-    const reason = events.dryRun ? undefined : removeIfSame(tree, entry, siblingsGone)
+    if (!events.dryRun) await audit()
+    const reason = events.dryRun ? undefined : await removeIfSame(tree, entry, siblingsGone, signal)
     if (reason === undefined) {
       removed++
+      bytes += entry.size
       await events.onRemoved(entry.path)
     } else events.onKept?.(entry.path, reason)
     return reason === undefined
   }
-  await using links = await parts.catalog.openLinkStore()
-  await using held = await parts.catalog.openHeld({ host: set.host, vaultId: set.vaultId })
-  const walk = parts.source.walk(walkRequest({ ...set, realRoots }, leaveOut), signal ? { signal } : {})
-  for await (const page of walk) {
-    signal?.throwIfAborted()
-    const linked: PlannedEntry[] = []
-    for (const found of await compare(held, page.entries)) {
-      const { entry } = found
-      if (!isFile(entry.type)) continue
-      const archived = found.is === 'unchanged'
-      const trouble = archived
-        ? await bundles.trouble(found.bundles)
-        : events.dryRun
-          ? undefined
-          : 'it is not what the vault holds'
-      if (entry.nlink > 1 && entry.type === 'file') linked.push({ ...entry, unchanged: trouble === undefined })
-      else if (trouble !== undefined) events.onKept?.(entry.path, trouble)
-      else await remove(entry, false)
+  try {
+    await using links = await parts.catalog.openLinkStore()
+    await using held = await parts.catalog.openHeld({ host: set.host, vaultId: set.vaultId })
+    const walk = parts.source.walk(walkRequest({ ...set, realRoots }, leaveOut), signal ? { signal } : {})
+    for await (const page of walk) {
+      signal?.throwIfAborted()
+      const linked: PlannedEntry[] = []
+      for (const found of await compare(held, page.entries)) {
+        const { entry } = found
+        if (!isFile(entry.type)) continue
+        const archived = found.is === 'unchanged'
+        const trouble = archived
+          ? await bundles.trouble(found.bundles)
+          : events.dryRun
+            ? undefined
+            : 'it is not what the vault holds'
+        // What it must hash to goes with it.
+        const known = found.is === 'unchanged' && found.held ? { ...entry, held: found.held } : entry
+        if (entry.nlink > 1 && entry.type === 'file') linked.push({ ...known, unchanged: trouble === undefined })
+        else if (trouble !== undefined) events.onKept?.(entry.path, trouble)
+        else await remove(known, false)
+      }
+      if (linked.length > 0) await links.add(linked)
     }
-    if (linked.length > 0) await links.add(linked)
-  }
-  for await (const group of groupsOf(links.groups())) {
-    const whole = group.length === group[0]?.nlink && group.every((entry) => entry.unchanged)
-    if (!whole) {
-      for (const { path } of group) events.onKept?.(path, 'not every name of its inode is archived and unchanged')
-      continue
+    for await (const group of groupsOf(links.groups())) {
+      const whole = group.length === group[0]?.nlink && group.every((entry) => entry.unchanged)
+      if (!whole) {
+        for (const { path } of group) events.onKept?.(path, 'not every name of its inode is archived and unchanged')
+        continue
+      }
+      let gone = false
+      for (const entry of group) gone = (await remove(entry, gone)) || gone
     }
-    let gone = false
-    for (const entry of group) gone = (await remove(entry, gone)) || gone
+  } finally {
+    if (audited !== undefined) await parts.catalog.countAudited(audited, { files: removed, bytes })
   }
   return removed
 }
 
-/** Removes the file, as a name in its opened parent, if it still is what the walk saw; else the reason why not. */
-function removeIfSame(tree: TreeAccess, entry: PlannedEntry, siblingsGone: boolean): string | undefined {
+/** Removes the file, as a name in its opened parent, if it still is what the walk saw and holds what the vault does; else says why not. */
+async function removeIfSame(
+  tree: TreeAccess,
+  entry: PlannedEntry,
+  siblingsGone: boolean,
+  signal: AbortSignal | undefined,
+): Promise<string | undefined> {
+  const isSame = (now: Stat) =>
+    now.dev === entry.dev &&
+    now.ino === entry.ino &&
+    now.mtimeNs === entry.mtimeNs &&
+    (entry.type === 'symlink' || now.size === entry.size) &&
+    // Removing one name of an inode moves the ctime that the others share.
+    (siblingsGone || now.ctimeNs === entry.ctimeNs)
+  const changed = 'it changed meanwhile'
   try {
-    const now = tree.stat(entry.path)
-    const same =
-      now.dev === entry.dev &&
-      now.ino === entry.ino &&
-      now.mtimeNs === entry.mtimeNs &&
-      (entry.type === 'symlink' || now.size === entry.size) &&
-      // Removing one name of an inode moves the ctime that the others share.
-      (siblingsGone || now.ctimeNs === entry.ctimeNs)
-    if (!same) return 'it changed meanwhile'
+    using source = tree.hold(entry.path)
+    if (!isSame(source.stat)) return changed
+    if (entry.type === 'file') {
+      const sha256 = await hashOf(source.read(), entry.size, signal)
+      if (entry.held === undefined || sha256 !== entry.held.sha256) return 'its bytes are not those that the vault holds'
+    }
+    if (!isSame(tree.stat(entry.path))) return changed
     step('remove:before')
     tree.unlink(entry.path)
     step('remove:after')
@@ -112,22 +149,56 @@ function removeIfSame(tree: TreeAccess, entry: PlannedEntry, siblingsGone: boole
   }
 }
 
-/** Verifies a bundle once per pass: its tar byte by byte, and that the manifest beside it can be read and is that tar's. */
-function verifiedBundles(parts: Pick<RemoveParts, 'catalog'>, vault: Vault, signal: AbortSignal | undefined) {
+const READ_BYTES = 2 ** 20
+
+/** Of the first `size` bytes, hex; undefined if there are not so many. */
+async function hashOf(fd: number, size: number, signal: AbortSignal | undefined): Promise<string | undefined> {
+  const hash = createHash('sha256')
+  const buffer = Buffer.alloc(Math.min(size, READ_BYTES))
+  for (let at = 0; at < size; ) {
+    signal?.throwIfAborted()
+    const length = Math.min(buffer.length, size - at)
+    // A small file is read at once; a large one must not hold up everything else.
+    const bytes =
+      size <= READ_BYTES ? readSync(fd, buffer, 0, length, at) : (await readAsync(fd, buffer, 0, length, at)).bytesRead
+    if (bytes === 0) return undefined
+    hash.update(buffer.subarray(0, bytes))
+    at += bytes
+  }
+  return hash.digest('hex')
+}
+
+const readAsync = promisify(read)
+
+/** Verifies a bundle once per pass: its tar, and that the manifest beside it can be read and is that tar's. */
+function verifiedBundles(parts: Pick<RemoveParts, 'catalog'>, vault: Vault, { signal, dryRun }: RemoveEvents) {
   const verdicts = new Map<string, string | undefined>()
   const call = signal ? { signal } : {}
   const verify = async (bundleId: string): Promise<string | undefined> => {
     const bundle = await parts.catalog.bundle(bundleId)
-    const { key, tarBytes: bytes, tarSha256: sha256 } = bundle ?? {}
+    const { key, tarBytes, tarSha256, checksum } = bundle ?? {}
     const names = key === undefined ? undefined : parseKey(key)
-    if (bundle?.state !== 'stored' || key === undefined || bytes === undefined || sha256 === undefined || names === undefined) {
+    if (
+      bundle?.state !== 'stored' ||
+      key === undefined ||
+      tarBytes === undefined ||
+      tarSha256 === undefined ||
+      names === undefined
+    ) {
       return `bundle ${bundleId} is not stored`
     }
     try {
-      await vault.verify(key, { bytes, sha256 }, call)
-      const sidecar = await decodeSidecar(await readObject(vault, manifestKey(names), call))
-      if (sidecar.tarSha256 === sha256 && sidecar.tarBytes === bytes && isOf(names, sidecar.header)) return undefined
-      return `the manifest of bundle ${bundleId} is another tar's`
+      const shown = await vault.verify(key, { bytes: tarBytes, sha256: tarSha256, checksum }, call)
+      const end = (await readStoredSummary(vault, names, signal))?.end
+      if (end?.tarSha256 !== tarSha256) return `the manifest of bundle ${bundleId} is not there, or another tar's`
+      if (bundle.adopted) {
+        const finding = await readBundle(parts, vault, bundle, key, call)
+        if (finding !== undefined) return `bundle ${bundleId} was found in the vault, and not read back: ${finding.reason}`
+        if (!dryRun) await parts.catalog.markReadBack(bundleId)
+      } else if (shown === 'size' && !(await isReadBack(vault, key, { tarBytes, tarSha256 }, signal))) {
+        return `the vault gives no checksum of bundle ${bundleId}, and it must be thawed before it can be read back`
+      }
+      return undefined
     } catch (error) {
       if (error instanceof FirnError) return error.message
       throw error

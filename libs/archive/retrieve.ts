@@ -50,6 +50,8 @@ export interface RetrieveParts extends LocateParts, Omit<ThawParts, 'catalog'> {
       | 'agreeTo'
       | 'isOnDuty'
     >
+  /** Who asks, for the audit: user@host. */
+  readonly by: string
   /** Tells the retriever that there is something new. It may fail: the retriever looks by itself, later. */
   readonly wakeRetriever: () => Promise<void>
 }
@@ -86,7 +88,7 @@ export async function openRetrieval(
 
 /** From now on the retrieval may be acted upon, and pay for thaws as far as was agreed. */
 export async function agree(parts: RetrieveParts, id: string, consent: Consent): Promise<RetrievalRow> {
-  const agreed = await parts.catalog.agreeTo(id, consent)
+  const agreed = await parts.catalog.agreeTo(id, consent, parts.by)
   await parts.wakeRetriever().catch(() => {})
   return agreed
 }

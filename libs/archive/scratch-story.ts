@@ -180,6 +180,7 @@ function partsOf({ vault, ...opened }: Opened) {
     },
     isGone: (owner: string) => /^process-\d+$/.test(owner) && owner !== `process-${lives}`,
     host: 'alpha',
+    by: 'tester@alpha',
     alone: true,
     wrap(wrapper: (vault: Vault) => Vault) {
       wrapped = wrapper(vault)

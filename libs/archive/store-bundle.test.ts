@@ -1,6 +1,9 @@
-import { readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { gunzipSync, gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
+import { encodeSidecar } from '#libs/bundle/sidecar.js'
 import { FirnError } from '#libs/errors/errors.js'
 import { rawFromText } from '#libs/os/raw.js'
 import { counted, type VaultOperation } from '#libs/vault/wrappers/counted.js'
@@ -156,6 +159,105 @@ describe('an attempt that died', () => {
     const ended = await finish(set.id)
     expect(ended).toMatchObject({ state: 'partial', counts: { found: 5, archived: 4, failed: 1 } })
     expect(isAccounted(ended)).toBe(true)
+  })
+
+  /** A whole attempt 1, as its worker left it: its objects, and the secret of the bundle. */
+  const whole = async (name: string) => {
+    const { root, set, bundleId } = await planned(name)
+    const dying = { ...at.parts, catalog: { ...at.catalog, markStored: () => Promise.reject(new Error('dead')) } }
+    await expect(storeBundle(dying, bundleId)).rejects.toThrow('dead')
+    const key = at.tars().find((one) => one.includes(`${bundleId}.1.`)) as string
+    const tar = join(at.vaultDirectory, key)
+    const sidecar = tar.replace(/tar$/, 'manifest.ndjson.gz')
+    const lines = gunzipSync(readFileSync(sidecar)).toString().split('\n').slice(0, -1)
+    const secret = (await at.catalog.attemptSecret(bundleId)) as Uint8Array
+    return { root, set, bundleId, tar, sidecar, lines, secret, whose: { secret, bundle: bundleId, attempt: 1 } }
+  }
+  /** The next attempt sends its own; what was planted is named by check, and is in no row. */
+  const isNotAdopted = async ({ root, set, bundleId }: Awaited<ReturnType<typeof whole>>) => {
+    await storeBundle(at.parts, bundleId)
+    expect((await at.catalog.bundle(bundleId))?.key).toMatch(/\.2\.tar$/)
+    expect(await finish(set.id)).toMatchObject({ state: 'archived', counts: { archived: 5 } })
+    expect(await at.select({ paths: [rawFromText('/etc/ssh')] })).toEqual([])
+    const rows = await at.select({ paths: [rawFromText(root)] })
+    expect(rows.filter(({ archivedAt }) => archivedAt.getTime() > Date.now() + 60_000)).toEqual([])
+    for (const finding of await at.check()) if ('key' in finding) rmSync(join(at.vaultDirectory, finding.key))
+    expect(await at.check(true)).toEqual([])
+  }
+  const sha256 = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex')
+
+  test('is not adopted if somebody else put it there: a tar and a manifest that fit each other, and prove nothing', async () => {
+    const dead = await whole('planted')
+    const [header = '', ...entries] = dead.lines
+    const never = JSON.stringify({ ...JSON.parse(entries[1] as string), path: '/etc/ssh/sshd_config', mode: 0o4755 })
+    const dated = header.replace(/"created_at":"[^"]*"/, '"created_at":"2099-01-01T00:00:00.000Z"')
+    const tar = Buffer.alloc(10_240, 'attacker')
+    writeFileSync(dead.tar, tar)
+    const last = JSON.stringify({ tar_bytes: tar.length, tar_sha256: sha256(tar) })
+    writeFileSync(dead.sidecar, gzipSync([dated, ...entries.slice(0, -1), never, last, ''].join('\n')))
+    await isNotAdopted(dead)
+  })
+
+  test('is not adopted if anything in its manifest, or its tar, is other than its worker wrote it', async () => {
+    const changes: ((dead: Awaited<ReturnType<typeof whole>>) => void)[] = [
+      ({ sidecar, lines }) => writeFileSync(sidecar, gzipSync(`${lines.join('\n').replace('"mode":420', '"mode":511')}\n`)),
+      ({ sidecar, lines }) => writeFileSync(sidecar, gzipSync(`${lines.join('\n').replace(/,"hmac":"\w+"/, '')}\n`)),
+      ({ tar }) => {
+        const bytes = readFileSync(tar)
+        bytes[600] = (bytes[600] as number) ^ 1
+        writeFileSync(tar, bytes)
+      },
+    ]
+    for (const [index, change] of changes.entries()) {
+      const dead = await whole(`changed-${index}`)
+      change(dead)
+      await isNotAdopted(dead)
+    }
+  })
+
+  test('is not adopted if it has what was not planned, or data outside its tar, whoever wrote it', async () => {
+    for (const [index, change] of [
+      (line: string) => line.replace('"path":"/', '"path":"/etc/ssh/'),
+      (line: string) => line.replace(/"offset":\d+/, '"offset":900000'),
+    ].entries()) {
+      const dead = await whole(`unplanned-${index}`)
+      const { lines, tar } = dead
+      const changed = lines.slice(0, -1).map((line, number) => (number === lines.length - 2 ? change(line) : line))
+      const facts = { tarBytes: readFileSync(tar).length, tarSha256: sha256(readFileSync(tar)) }
+      writeFileSync(dead.sidecar, await encodeSidecar(Buffer.from(`${changed.join('\n')}\n`), facts, dead.whose))
+      await isNotAdopted(dead)
+    }
+  })
+
+  test('is adopted as one that was read back where the vault read it, and as one that was not where it did not', async () => {
+    for (const [shown, adopted] of [
+      ['read', false],
+      ['checksum', true],
+      ['size', false],
+    ] as const) {
+      const dead = await whole(`shown-${shown}`)
+      at.wrap((vault) => ({ ...vault, verify: async () => shown }))
+      await storeBundle(at.parts, dead.bundleId)
+      plain()
+      expect(await at.catalog.bundle(dead.bundleId)).toMatchObject({ key: expect.stringMatching(/\.1\.tar$/), adopted })
+      await finish(dead.set.id)
+    }
+    // By its size alone, and cold: nothing shows what it is.
+    const dead = await whole('cold')
+    const frozen = new FirnError('vault-frozen', 'it is cold')
+    at.wrap((vault) => ({
+      ...vault,
+      verify: async () => 'size',
+      async *read(key, ...rest) {
+        if (key.endsWith('.tar')) throw frozen
+        yield* vault.read(key, ...rest)
+      },
+    }))
+    await storeBundle(at.parts, dead.bundleId)
+    plain()
+    expect((await at.catalog.bundle(dead.bundleId))?.key).toMatch(/\.2\.tar$/)
+    await finish(dead.set.id)
+    for (const finding of await at.check()) if ('key' in finding) rmSync(join(at.vaultDirectory, finding.key))
   })
 
   test('after its manifest and before its tar counts for nothing, and so does a tar without manifest', async () => {

@@ -4,22 +4,21 @@
  * each attempt writes under names of its own, and the catalog takes the result of whoever still holds the lease.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { isFile, type Problem } from '#libs/bundle/entry.js'
+import type { Problem } from '#libs/bundle/entry.js'
 import { bundleKey, manifestKey } from '#libs/bundle/key.js'
 import type { ManifestHeader } from '#libs/bundle/manifest.js'
 import type { Packer } from '#libs/bundle/pack.js'
-import { decodePlan } from '#libs/bundle/plan.js'
 import { encodeSidecar } from '#libs/bundle/sidecar.js'
 import type { BundleRow, Catalog, LeaseAnswer, StoredBundle } from '#libs/catalog/catalog.js'
 import { FirnError, isFirnError, Postpone } from '#libs/errors/errors.js'
 import { type Raw, shown } from '#libs/os/raw.js'
 import type { JobQueue } from '#libs/queue/queue.js'
 import type { Vault } from '#libs/vault/vault.js'
+import { adoptEarlier } from './adopt-attempt.js'
 import { optionsFromJson } from './crawl-options.js'
 import { keepLease } from './keep-lease.js'
 import type { Room } from './room.js'
 import { crawledRoots, forbiddenRoot, type Looker, realRoots, sightOf } from './root-sight.js'
-import { readStoredManifest } from './stored-manifest.js'
 import type { Vaults } from './vaults.js'
 import { type WakeEvents, wake } from './wake.js'
 
@@ -75,13 +74,13 @@ export async function storeBundle(
     begun = true
     options.onBegun?.(answer.bundle)
     const vault = await parts.vaults.open(answer.set.vaultUrl)
-    const stored =
+    const { stored, problems } =
       (await adoptEarlier(vault, answer, lease.signal)) ??
       (await within(vault.readsBack ? options.room : undefined, answer, lease.signal, () =>
         packAndStore(parts.packer, vault, answer, roots, look, lease.signal),
       ))
-    const bundle = await catalog.markStored(bundleId, attempt, stored, stored.problems)
-    options.onStored?.(bundle, stored.problems)
+    const bundle = await catalog.markStored(bundleId, attempt, stored, problems)
+    options.onStored?.(bundle, problems)
   } catch (error) {
     // Only this attempt's lease is given up: the catalog's may well be held though the queue gave the job away, or forgot it.
     const unused = !begun
@@ -138,7 +137,10 @@ async function within<T>(room: Room | undefined, leased: Leased, signal: AbortSi
   }
 }
 
-type Storing = StoredBundle & { readonly problems: readonly Problem[] }
+interface Storing {
+  readonly stored: StoredBundle
+  readonly problems: readonly Problem[]
+}
 
 /** Head, padding and line in the manifest of a file and its share of directories, about. */
 const AROUND_FILE_BYTES = 4_096
@@ -151,7 +153,7 @@ async function packAndStore(
   look: () => void,
   signal: AbortSignal,
 ): Promise<Storing> {
-  const { bundle, set, attempt, plan, leasedAt: archivedAt } = leased
+  const { bundle, set, attempt, plan, secret, leasedAt: archivedAt } = leased
   const header: ManifestHeader = {
     bundle: bundle.id,
     attempt,
@@ -179,10 +181,12 @@ async function packAndStore(
     const sealed = await held(vault, () => upload.seal())
     const tarSha256 = sealed?.sha256 ?? packedSha256
     if (tarSha256 === undefined) throw new FirnError('failed', `${vault.id} did not say what it read back of ${key}.`)
-    await vault.put(manifestKey(names), await encodeSidecar(manifest, tarBytes, tarSha256), { signal })
+    const checksum = upload.checksum?.()
+    const sidecar = await encodeSidecar(manifest, { tarBytes, tarSha256, checksum }, { secret, bundle: bundle.id, attempt })
+    await vault.put(manifestKey(names), sidecar, { signal })
     const { archiveId } = await upload.complete()
-    if (!sealed) await held(vault, () => vault.verify(key, { bytes: tarBytes, sha256: tarSha256 }, { signal }))
-    return { key, archiveId, tarBytes, tarSha256, archivedAt, entries, problems }
+    if (!sealed) await held(vault, () => vault.verify(key, { bytes: tarBytes, sha256: tarSha256, checksum }, { signal }))
+    return { stored: { key, archiveId, tarBytes, tarSha256, checksum, archivedAt, entries }, problems }
   } catch (error) {
     await upload.abort().catch(() => {})
     throw error
@@ -197,38 +201,4 @@ async function held<T>(vault: Vault, look: () => Promise<T>): Promise<T> {
     if (!isFirnError(error, 'damaged', 'vault-missing')) throw error
     throw new FirnError('vault-failed', `${vault.id} does not hold what was sent: ${error.message}`, { cause: error })
   }
-}
-
-/** An earlier attempt that ended after its tar was whole, and before the catalog knew: its bytes are not sent again. */
-async function adoptEarlier(vault: Vault, leased: Leased, signal: AbortSignal): Promise<Storing | undefined> {
-  const { bundle, set } = leased
-  for (let attempt = leased.attempt - 1; attempt > 0; attempt--) {
-    const names = { startedAt: set.startedAt, setId: set.id, bundleId: bundle.id, attempt }
-    const found = await readStoredManifest(vault, names, signal)
-    if (found === undefined) continue
-    const { entries, tarBytes, tarSha256, header } = found
-    const key = bundleKey(names)
-    try {
-      await vault.verify(key, { bytes: tarBytes, sha256: tarSha256 }, { signal })
-    } catch (error) {
-      if (isFirnError(error, 'damaged', 'vault-missing')) continue
-      throw error
-    }
-    const problems = problemsOf(leased.plan, entries)
-    return { key, archiveId: found.archiveId, tarBytes, tarSha256, archivedAt: header.createdAt, entries, problems }
-  }
-  return undefined
-}
-
-/** What the earlier attempt would have said: planned entries that it has no member of, and those that changed. */
-function problemsOf(plan: Uint8Array, entries: StoredBundle['entries']): Problem[] {
-  const states = new Map(entries.filter((entry) => entry.state !== 'void').map((entry) => [entry.path, entry.state]))
-  const problems: Problem[] = []
-  for (const { path, type } of decodePlan(plan)) {
-    const state = states.get(path)
-    if (state === 'changed') problems.push({ path, kind: 'changed', reason: 'changed while it was read' })
-    else if (state === undefined && isFile(type))
-      problems.push({ path, kind: 'failed', reason: 'could not be read when its bundle was packed' })
-  }
-  return problems
 }

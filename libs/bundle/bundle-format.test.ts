@@ -55,7 +55,7 @@ describeWith(['bash', 'tar', 'jq', 'gzip', 'sha256sum', 'base64'], 'the commands
     try {
       const packed = await packWhole(packer, requestOf(plannedTree(tree), { header: headerOf([tree]) }))
       writeFileSync(TAR, packed.tar)
-      writeFileSync(MANIFEST, await encodeSidecar(packed.manifest, packed.tarBytes, packed.tarSha256!))
+      writeFileSync(MANIFEST, await encodeSidecar(packed.manifest, { tarBytes: packed.tarBytes, tarSha256: packed.tarSha256! }))
     } finally {
       await packer.close()
     }

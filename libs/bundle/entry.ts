@@ -39,6 +39,9 @@ export interface PlannedEntry extends EntryStat {
   readonly unchanged?: boolean
 }
 
+/** Of a file with more of them none are kept: it is whole all the same, and takes all its room when it is restored. */
+export const MOST_HOLES = 1_000_000
+
 /** `changed`: kept as read, but it changed twice while it was read. `void`: a padded or superseded member; it has no row. */
 export type EntryState = 'ok' | 'changed' | 'void'
 

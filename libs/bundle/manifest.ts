@@ -4,8 +4,8 @@
  */
 import { isUtf8 } from 'node:buffer'
 import { FirnError } from '#libs/errors/errors.js'
-import { jsonName, nameFromJson, type Raw } from '#libs/os/raw.js'
-import { ENTRY_TYPES, type Entry, type EntryState, type EntryType } from './entry.js'
+import { jsonName, nameFromJson, type Raw, shownText } from '#libs/os/raw.js'
+import { ENTRY_TYPES, type Entry, type EntryState, type EntryType, MOST_HOLES } from './entry.js'
 
 export const FORMAT = 'firn-bundle/1'
 /** The name of the last member of a bundle's tar. */
@@ -77,6 +77,7 @@ const quoted = (text: string): string => (PLAIN.test(text) ? `"${text}"` : JSON.
 const nameField = (key: string, name: Raw): string =>
   PLAIN.test(name) ? `"${key}":"${name}"` : JSON.stringify(jsonName(key, name)).slice(1, -1)
 
+/** For those who have all of it; `readManifest` reads what others may have written. */
 export function parseManifest(bytes: Uint8Array): Manifest {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   // Decoding would make one and the same name of two.
@@ -102,14 +103,54 @@ export function parseManifest(bytes: Uint8Array): Manifest {
 const BIG_INTEGERS = /"([amc]time_ns|dev|ino)":(-?\d+)/g
 
 function record(line: string, number: number): Record<string, unknown> {
+  const { rest, holes } = line.length > LONG_LINE ? withoutHoles(line, number) : { rest: line }
   let value: unknown
   try {
-    value = JSON.parse(line.replace(BIG_INTEGERS, '"$1":"$2"'))
+    value = JSON.parse(rest.replace(BIG_INTEGERS, '"$1":"$2"'))
   } catch (error) {
     throw new FirnError('damaged', `line ${number} of a manifest is not JSON`, { cause: error })
   }
   if (!isRecord(value)) throw damaged(number, 'it is no object')
+  if (holes !== undefined) value['holes'] = holes
   return value
+}
+
+/** Up to here a line can hold nothing that takes much more memory than itself. */
+const LONG_LINE = 65_536
+/** An entry has its own few, and one for each xattr, whose names have 64 KiB together at most. */
+const MOST_VALUES = 40_000
+const HOLES = '"holes":[['
+
+/**
+ * Of a long line: JSON of brackets and commas alone takes fifty times as much memory as its text. Holes, of which a file may have a million,
+ * are read by themselves; what remains has few values.
+ */
+function withoutHoles(line: string, number: number): { rest: string; holes?: [number, number][] } {
+  const begin = line.indexOf(HOLES)
+  const end = begin < 0 ? -1 : line.indexOf(']]', begin)
+  const rest = end < 0 ? line : `${line.slice(0, begin)}"holes":0${line.slice(end + 2)}`
+  let values = 0
+  for (const mark of [',', '[', '{']) for (let at = rest.indexOf(mark); at >= 0; at = rest.indexOf(mark, at + 1)) values++
+  if (values > MOST_VALUES) throw damaged(number, 'it has more values than any entry')
+  return end < 0 ? { rest } : { rest, holes: pairsOf(line, begin + HOLES.length, end, number) }
+}
+
+/** `1,2],[3,4` between two places of a line. */
+function pairsOf(line: string, begin: number, end: number, number: number): [number, number][] {
+  let count = 1
+  for (let at = line.indexOf('],[', begin); at >= 0 && at < end; at = line.indexOf('],[', at + 3)) count++
+  if (count > MOST_HOLES) throw damaged(number, 'it has more holes than any entry')
+  const pairs: [number, number][] = []
+  for (let at = begin; at < end; ) {
+    const close = line.indexOf(']', at)
+    const to = close < 0 || close > end ? end : close
+    const [, offset, length] = /^(\d{1,16}),(\d{1,16})$/.exec(line.slice(at, Math.min(to, at + 34))) ?? []
+    if (offset === undefined || (to < end && line.slice(to, to + 3) !== '],['))
+      throw damaged(number, 'holes is not a list of pairs')
+    pairs.push([Number(offset), Number(length)])
+    at = to + 3
+  }
+  return pairs
 }
 
 const isRecord = (value: unknown): value is Record<string, unknown> =>
@@ -130,10 +171,10 @@ const CROOKED = /\/(?:\.{0,2})(?:\/|$)/
 
 const isPath = (name: Raw | undefined): name is Raw => name === '/' || (name?.startsWith('/') === true && !CROOKED.test(name))
 
-function parseHeader(line: string): ManifestHeader {
+export function parseHeader(line: string): ManifestHeader {
   const json = record(line, 1)
   if (json['format'] !== FORMAT) {
-    throw damaged(1, `its format is ${JSON.stringify(json['format'])}, and this version of Firn reads ${FORMAT}`)
+    throw damaged(1, `its format is ${said(json['format'])}, and this version of Firn reads ${FORMAT}`)
   }
   const text = (key: string): string => {
     const value = json[key]
@@ -181,7 +222,7 @@ const MOST_UINT64 = 2n ** 64n - 1n
 const SHA256 = /^[0-9a-f]{64}$/
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
 
-function parseEntry(line: string, number: number): Entry {
+export function parseEntry(line: string, number: number): Entry {
   const json = record(line, number)
   const integer = (key: string, most = Number.MAX_SAFE_INTEGER): number => {
     const value = json[key]
@@ -199,8 +240,8 @@ function parseEntry(line: string, number: number): Entry {
   const { type, state, sha256, data_bundle: dataBundle, holes, xattrs, uname = '', gname = '' } = json
   const path = nameIn('path', json)
   if (!isPath(path)) throw damaged(number, 'path is no absolute path')
-  if (!TYPES.has(type)) throw damaged(number, `type ${JSON.stringify(type)} is unknown`)
-  if (!STATES.has(state)) throw damaged(number, `state ${JSON.stringify(state)} is unknown`)
+  if (!TYPES.has(type)) throw damaged(number, `type ${said(type)} is unknown`)
+  if (!STATES.has(state)) throw damaged(number, `state ${said(state)} is unknown`)
   if (typeof uname !== 'string' || typeof gname !== 'string') throw damaged(number, 'a name of the owner is no text')
   if (sha256 !== undefined && !(typeof sha256 === 'string' && SHA256.test(sha256))) throw damaged(number, 'sha256 is none')
   if ((type === 'file' || type === 'hardlink') && state !== 'void' && (sha256 === undefined || json['offset'] === undefined)) {
@@ -257,8 +298,11 @@ function parseXattrs(xattrs: unknown, number: number): Record<string, string> {
 }
 
 function uuid(text: string, number: number): string {
-  if (!UUID.test(text)) throw damaged(number, `${JSON.stringify(text)} is no id`)
+  if (!UUID.test(text)) throw damaged(number, `${said(text)} is not an id`)
   return text
 }
 
 const damaged = (number: number, what: string) => new FirnError('damaged', `line ${number} of a manifest cannot be read: ${what}`)
+
+/** What a manifest holds instead of what it should: not all of it, and nothing that a terminal takes for a command. */
+const said = (value: unknown): string => shownText(String(JSON.stringify(value)).slice(0, 100))

@@ -6,7 +6,15 @@ import { errnoOf } from '#libs/errors/errors.js'
 import { findHoles } from '#libs/os/libc.js'
 import { type Raw, rawFromText } from '#libs/os/raw.js'
 import { type HeldEntry, TreeAccess } from '#libs/os/tree-access.js'
-import type { Entry, EntryState, EntryType, HeldBytes, PlannedEntry, Problem } from './entry.js'
+import {
+  type Entry,
+  type EntryState,
+  type EntryType,
+  type HeldBytes,
+  MOST_HOLES,
+  type PlannedEntry,
+  type Problem,
+} from './entry.js'
 import { entryLine, headerLine, MANIFEST_NAME } from './manifest.js'
 import { openOwnerNames } from './owner-names.js'
 import type { Packed, PackRequest } from './pack.js'
@@ -140,8 +148,8 @@ class BundlePacking {
     }
     const fd = entry.read()
     const line = this.lineOf(path, 'file', entry, before)
-    const holes = before.sparse ? findHoles(fd, before.size) : NO_HOLES
-    if (holes.length > 0) line.holes = holes
+    const holes = before.sparse ? findHoles(fd, before.size, MOST_HOLES) : NO_HOLES
+    if (holes.length > 0 && holes.length <= MOST_HOLES) line.holes = holes
     const head = headOf(line, undefined)
     const started = sink.position
     const stored = this.storeData(fd, head, before.size, holes, held)

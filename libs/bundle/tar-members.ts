@@ -9,6 +9,8 @@ export interface Member {
   /** Raw bytes, as latin1; where a header before it says so, from there. */
   readonly name: string
   readonly size: number
+  /** Of its data in the tar. */
+  readonly offset: number
   readonly isFile: boolean
 }
 
@@ -17,14 +19,8 @@ const MAX_LEADING_BYTES = 16 * 2 ** 20
 
 const damaged = (what: string, at: number) => new FirnError('damaged', `it cannot be read as a tar: ${what} at byte ${at}`)
 
-/**
- * Calls `onMember` for each member; where that returns a function, the function is given the member's bytes, piece by piece. All of
- * `tar` is read, also what lies behind its end. Throws `damaged`.
- */
-export async function readMembers(
-  tar: AsyncIterable<Uint8Array>,
-  onMember: (member: Member) => ((bytes: Uint8Array) => void) | undefined,
-): Promise<void> {
+/** Calls `onMember` for each member. All of `tar` is read, also what lies behind its end. Throws `damaged`. */
+export async function readMembers(tar: AsyncIterable<Uint8Array>, onMember: (member: Member) => void): Promise<void> {
   const block = Buffer.alloc(BLOCK)
   let filled = 0
   let offset = 0
@@ -100,7 +96,8 @@ export async function readMembers(
       const name = path ?? (prefix === '' ? own : `${prefix}/${own}`)
       path = undefined
       size = undefined
-      begin(bytes, onMember({ name, size: bytes, isFile }))
+      onMember({ name, size: bytes, offset, isFile })
+      begin(bytes, undefined)
     } else throw damaged(`a member of the kind ${JSON.stringify(flag)}`, at)
   }
 

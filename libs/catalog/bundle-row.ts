@@ -16,6 +16,8 @@ export interface BundleRecord {
   archiveId: string | null
   tarBytes: bigint | null
   tarSha256: Uint8Array | null
+  checksum: string | null
+  adopted: boolean
   archivedAt: Date | null
   reason: string | null
 }
@@ -24,7 +26,7 @@ export interface BundleRecord {
 export const BUNDLE_COLUMNS = `
   b.number, b.id, b.set AS "setId", (SELECT v.id FROM vault v WHERE v.number = b.vault) AS "vaultId", b.state, b.indexed, b.attempt,
   b.files, b.bytes, b.key, b.archive_id AS "archiveId", b.tar_bytes AS "tarBytes", b.tar_sha256 AS "tarSha256",
-  b.archived_at AS "archivedAt", b.reason`
+  b.checksum, b.adopted, b.archived_at AS "archivedAt", b.reason`
 
 export const bundleRowOf = (record: BundleRecord): BundleRow => ({
   id: record.id,
@@ -36,10 +38,12 @@ export const bundleRowOf = (record: BundleRecord): BundleRow => ({
   files: record.files,
   bytes: Number(record.bytes),
   attempt: record.attempt,
+  adopted: record.adopted,
   ...(record.key !== null && { key: record.key }),
   ...(record.archiveId !== null && { archiveId: record.archiveId }),
   ...(record.tarBytes !== null && { tarBytes: Number(record.tarBytes) }),
   ...(record.tarSha256 !== null && { tarSha256: Buffer.from(record.tarSha256).toString('hex') }),
+  ...(record.checksum !== null && { checksum: record.checksum }),
   ...(record.archivedAt !== null && { archivedAt: record.archivedAt }),
   ...(record.reason !== null && { reason: record.reason }),
 })

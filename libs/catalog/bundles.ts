@@ -10,7 +10,7 @@ import { FILE_COLUMNS, type FileRows } from './file-row.js'
 import { goneOwners, LEASE_END, leaseIsFree } from './leases.js'
 import { addProblems } from './problems.js'
 import { readSet } from './sets.js'
-import { markStored } from './stored.js'
+import { markStored, newSecret } from './stored.js'
 import { isUuid } from './uuid.js'
 
 /** Stranded bundles of one round: more than are packed until the next. */
@@ -27,18 +27,27 @@ export function bundleVerbs(database: Database, fileRows: FileRows): BundleVerbs
 
     async leaseBundle(id, owner, isGone) {
       for (const gone: string[] = []; ; ) {
-        const taken = await database.query<BundleRecord & { plan: Buffer; leasedAt: Date }>(
-          `UPDATE bundle b SET state = 'packing', attempt = attempt + 1, lease_owner = $2, lease_until = ${LEASE_END}, changed_at = now()
+        const taken = await database.query<BundleRecord & { plan: Buffer; leasedAt: Date; secret: Buffer }>(
+          `UPDATE bundle b SET state = 'packing', attempt = attempt + 1, lease_owner = $2, lease_until = ${LEASE_END}, changed_at = now(),
+             secret = coalesce(secret, $4)
            WHERE id = $1 AND (state = 'planned' OR state = 'packing' AND ${leaseIsFree('$3')})
-           RETURNING ${BUNDLE_COLUMNS}, b.plan, clock_timestamp() AS "leasedAt"`,
-          [id, owner, gone],
+           RETURNING ${BUNDLE_COLUMNS}, b.plan, b.secret, clock_timestamp() AS "leasedAt"`,
+          [id, owner, gone, newSecret()],
           { name: 'lease-bundle' },
         )
         const record = taken.rows[0]
         if (record !== undefined) {
           const bundle = bundleRowOf(record)
           const set = (await readSet(database, bundle.setId)) as SetRow
-          return { kind: 'leased', bundle, set, attempt: bundle.attempt, leasedAt: record.leasedAt, plan: record.plan }
+          return {
+            kind: 'leased',
+            bundle,
+            set,
+            attempt: bundle.attempt,
+            leasedAt: record.leasedAt,
+            plan: record.plan,
+            secret: record.secret,
+          }
         }
         const { rows } = await database.query<{ state: BundleState; owner: string | null; leftMs: number | null }>(
           `SELECT state, lease_owner AS owner, extract(epoch FROM lease_until - clock_timestamp())::float8 * 1000 AS "leftMs"

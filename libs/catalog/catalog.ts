@@ -9,7 +9,7 @@ import type { Entry, PlannedEntry, Problem } from '#libs/bundle/entry.js'
 import type { NameRange } from '#libs/bundle/name-ranges.js'
 import type { Raw } from '#libs/os/raw.js'
 
-export interface Catalog extends CrawlVerbs, BundleVerbs, FindVerbs, RetrievalVerbs, UpkeepVerbs, WorkerVerbs {
+export interface Catalog extends CrawlVerbs, BundleVerbs, FindVerbs, RetrievalVerbs, UpkeepVerbs, WorkerVerbs, AuditVerbs {
   /** A random id made with the database: whose vaults are these? */
   readonly catalogId: string
   close(): Promise<void>
@@ -178,6 +178,10 @@ export interface BundleRow {
   readonly archiveId?: string
   readonly tarBytes?: number
   readonly tarSha256?: string
+  /** How the vault names the bytes of a tar that was sent in parts (see Upload.checksum). */
+  readonly checksum?: string
+  /** It was found in the vault, and its bytes were not read back here since. */
+  readonly adopted: boolean
   /** `created_at` of the manifest: when its files were archived. Orders versions of a path. */
   readonly archivedAt?: Date
   readonly reason?: string
@@ -193,6 +197,8 @@ export type LeaseAnswer =
       /** By the database's clock, which is one for all workers: what tells which of two versions of a file is the newer one. */
       readonly leasedAt: Date
       readonly plan: Uint8Array
+      /** Proves the manifests of this bundle's attempts (see `proofOf`). */
+      readonly secret: Uint8Array
     }
   | { readonly kind: 'over'; readonly state: BundleState }
   /** Another attempt is at work; its lease ends then at the earliest. */
@@ -204,9 +210,15 @@ export interface StoredBundle {
   readonly tarBytes: number
   readonly tarSha256: string
   readonly archivedAt: Date
+  readonly checksum?: string | undefined
+  /** See BundleRow. Default false. */
+  readonly adopted?: boolean
   /** Lines of the manifest; those that are `void` get no row. `seq` of a row is its index here. */
-  readonly entries: readonly Entry[]
+  readonly entries: readonly Entry[] | EntryPages
 }
+
+/** The same, page by page, for manifests that are read from a vault: from the beginning at each call. What it throws undoes everything. */
+export type EntryPages = () => AsyncIterable<readonly Entry[]>
 
 export interface BundleVerbs {
   bundle(id: string): Promise<BundleRow | undefined>
@@ -322,6 +334,8 @@ export interface RetrievalRequest {
 export interface Consent {
   /** All thaws of the retrieval together. */
   readonly thawLimitUsd: number
+  /** What it is expected to cost, all together. */
+  readonly usd: number
   /** The offer as it was made, for the record: JSON. */
   readonly offer: Readonly<Record<string, unknown>>
 }
@@ -399,7 +413,7 @@ export interface RetrievalVerbs {
    */
   createRetrieval(request: RetrievalRequest, rows: AsyncIterable<readonly LocatedRow[]>): Promise<RetrievalRow>
   /** From now on it may be acted upon. */
-  agreeTo(id: string, consent: Consent): Promise<RetrievalRow>
+  agreeTo(id: string, consent: Consent, by: string): Promise<RetrievalRow>
   /** Forgets a retrieval that was not agreed to. */
   dropRetrieval(id: string): Promise<void>
   /**
@@ -459,6 +473,10 @@ export interface UpkeepVerbs {
   markChecked(id: string, state: 'stored' | 'missing' | 'damaged', reason?: string): Promise<void>
   /** Which of these bundle ids the catalog knows, in which state and attempt. */
   knownBundles(ids: readonly string[]): Promise<Map<string, BundleRow>>
+  /** The secret of a bundle that is known and not stored; undefined if it has none. */
+  attemptSecret(id: string): Promise<Uint8Array | undefined>
+  /** The bytes of an adopted bundle were read back here, and are right. */
+  markReadBack(id: string): Promise<void>
   /** Rebuild: set and bundle as the manifest tells them. Known already as stored: nothing changes, false. */
   adoptBundle(facts: ManifestFacts, vault: { url: string; id: string }, stored: StoredBundle): Promise<boolean>
   /**
@@ -495,4 +513,35 @@ export interface WorkerVerbs {
   forgetWorker(owner: string): Promise<void>
   /** Seen within the last minute, and not gone; the oldest first. */
   workers(isGone: (owner: string) => boolean): Promise<WorkerRow[]>
+}
+
+// ------------------------------------------------------------------------------------------------ the audit
+
+export type AuditKind = 'retrieval' | 'deletion' | 'take-over'
+
+/** Who did what that matters afterwards. No verb removes a row. */
+export interface AuditRow {
+  readonly number: bigint
+  readonly at: Date
+  readonly kind: AuditKind
+  /** user@host. */
+  readonly by: string
+  /** The id of the retrieval, the set or the vault. */
+  readonly subject: string
+  /** JSON: the request, the roots, the owner before. */
+  readonly detail: Readonly<Record<string, unknown>>
+  readonly files: number
+  readonly bytes: number
+  readonly usd: number
+}
+
+export interface AuditVerbs {
+  /** Returns the row's number. Retrievals are added when they are agreed to. */
+  audit(
+    entry: Pick<AuditRow, 'kind' | 'by' | 'subject' | 'detail'> & Partial<Pick<AuditRow, 'files' | 'bytes' | 'usd'>>,
+  ): Promise<bigint>
+  /** What came of it. */
+  countAudited(number: bigint, counts: { files: number; bytes: number }): Promise<void>
+  /** Newest first. */
+  audits(options: { limit: number }): Promise<AuditRow[]>
 }

@@ -82,7 +82,8 @@ describe('transactions', () => {
       })
     await Promise.all([pull(1, 2), pull(2, 1)])
     expect((await database.query('SELECT n FROM tug')).rows).toEqual([{ n: 2 }, { n: 2 }])
-    expect(runs).toBe(3)
+    // The one that is run again may take its row back before the other has woken: then they meet once more.
+    expect([3, 4]).toContain(runs)
   })
 
   test('a single statement that is the victim of another is run again, three times at most', async () => {

@@ -19,18 +19,21 @@ export interface FileRows extends RowReader<FileRow> {
   readonly located: RowReader<LocatedRow>
   /**
    * Makes the directories and owners that the entries need, before the transaction that writes the rows: several workers that share
-   * directories then wait for each other no longer than a small statement.
+   * directories then wait for each other no longer than a small statement. `firstSeq`: of the first entry, default 0.
    */
-  prepare(host: number, entries: readonly Entry[]): Promise<PreparedRows>
+  prepare(host: number, entries: readonly Entry[], firstSeq?: number): Promise<PreparedRows>
   /** Where the files of a bundle lie, without its directories. */
   pathsOf(bundle: bigint): Promise<{ seq: number; path: Raw }[]>
 }
 
-export interface PreparedRows {
+export interface RowCounts {
   readonly rows: number
   /** Entries that are no directories, and the bytes of the regular files among them. */
   readonly files: number
   readonly bytes: number
+}
+
+export interface PreparedRows extends RowCounts {
   write(connection: Connection, bundle: bigint): Promise<void>
 }
 
@@ -73,7 +76,7 @@ export function openFileRows(database: Runs): FileRows {
   })
 
   return {
-    prepare: (host, entries) => prepare(directories, owners, host, entries),
+    prepare: (host, entries, firstSeq = 0) => prepare(directories, owners, host, entries, firstSeq),
     ...whole,
     located: readerOf<Writable<LocatedRow>>(LOCATION_COLUMNS, readLocations),
     pathsOf: (bundle) => pathsOf(database, directories, bundle),
@@ -90,7 +93,13 @@ async function pathsOf(database: Runs, directories: Directories, bundle: bigint)
   return found.map(({ seq, directory, name }) => ({ seq, path: joinRaw(paths.get(directory) as Raw, name) }))
 }
 
-async function prepare(directories: Directories, owners: Owners, host: number, entries: readonly Entry[]): Promise<PreparedRows> {
+async function prepare(
+  directories: Directories,
+  owners: Owners,
+  host: number,
+  entries: readonly Entry[],
+  firstSeq: number,
+): Promise<PreparedRows> {
   const paths = new Set<Raw>()
   const wanted = new Map<string, Owner>()
   let rows = 0
@@ -114,10 +123,10 @@ async function prepare(directories: Directories, owners: Owners, host: number, e
     bytes,
     async write(connection, bundle) {
       const out = binaryRows()
-      entries.forEach((entry, seq) => {
+      entries.forEach((entry, index) => {
         if (entry.state === 'void') return
         const directory = directoryIds.get(parentOf(entry.path)) as bigint
-        writeEntry(out, entry, bundle, seq, directory, ownerIds.get(ownerKey(entry)) as number)
+        writeEntry(out, entry, bundle, firstSeq + index, directory, ownerIds.get(ownerKey(entry)) as number)
       })
       await connection.copy(WRITTEN, out.finish())
     },

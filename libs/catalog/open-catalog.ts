@@ -1,5 +1,6 @@
 /** Opens the catalog: one pool, and the verbs upon it. */
 import { FirnError } from '#libs/errors/errors.js'
+import { auditVerbs } from './audit.js'
 import { bundleVerbs } from './bundles.js'
 import type { Catalog } from './catalog.js'
 import { type DatabaseOptions, openDatabase } from './database.js'
@@ -38,6 +39,7 @@ export async function openCatalog(options: DatabaseOptions): Promise<Catalog> {
       ...retrievalVerbs(database, fileRows, prisma),
       ...upkeepVerbs(database, fileRows, prisma),
       ...workerVerbs(database),
+      ...auditVerbs(database),
       async close() {
         await prisma.close()
         await database.close()

@@ -99,7 +99,10 @@ describe('rebuild', () => {
       found: counts.archived,
     })
     for (const bundle of [one, two]) {
-      expect(withoutNumber((await fresh.catalog.bundle(bundle.id)) as BundleRow)).toEqual(withoutNumber(bundle))
+      expect(withoutNumber((await fresh.catalog.bundle(bundle.id)) as BundleRow)).toEqual({
+        ...withoutNumber(bundle),
+        adopted: true,
+      })
     }
     const { databaseBytes: _a, ...totals } = await fresh.catalog.totals()
     const { databaseBytes: _b, ...oldTotals } = await old.catalog.totals()

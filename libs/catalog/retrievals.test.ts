@@ -90,7 +90,7 @@ describe('a retrieval', () => {
   test('asked again it is the same one, until it is over', async () => {
     const offered = await catalog.createRetrieval(asked({ query: 'again' }), everything())
     expect(await catalog.openRetrieval(asked({ query: 'again' }))).toBeUndefined()
-    const created = await catalog.agreeTo(offered.id, { thawLimitUsd: 0.5, offer: { usd: 1 } })
+    const created = await catalog.agreeTo(offered.id, { thawLimitUsd: 0.5, usd: 0.2, offer: { usd: 1 } }, 'tester@here')
     expect(created).toMatchObject({ thawLimitUsd: 0.5, thawSpentUsd: 0, consent: { usd: 1 }, agreedAt: expect.any(Date) })
     expect(await catalog.openRetrieval(asked({ query: 'again' }))).toEqual(created)
     expect(await catalog.openRetrieval({ ...asked({ query: 'again' }), target: raw('/elsewhere') })).toBeUndefined()
@@ -112,7 +112,7 @@ describe('a retrieval', () => {
       expect(await verbs.openRetrieval(request)).toBeUndefined()
       const { id } = await verbs.createRetrieval(request, everything())
       await verbs.setLayout(id, 'path', 'alpha')
-      expect(await verbs.agreeTo(id, { thawLimitUsd: 0, offer: {} })).toEqual(await verbs.retrieval(id))
+      expect(await verbs.agreeTo(id, { thawLimitUsd: 0, usd: 0.2, offer: {} }, 'tester@here')).toEqual(await verbs.retrieval(id))
       for (const item of await all(verbs.items(id))) {
         await verbs.changeItems([{ id: item.id, seen: 'requested', state: 'ready' }])
         expect(await verbs.leaseItem(item.id, 'w', nobodyIsGone)).toBe(true)
@@ -182,7 +182,7 @@ describe('a retrieval', () => {
   test('keeps its layout, and is listed with the others, newest first', async () => {
     const { id } = await catalog.createRetrieval(asked({ query: 'layout', detached: true }), everything())
     expect(await all(catalog.openItems({ detached: true }))).toEqual([])
-    await catalog.agreeTo(id, { thawLimitUsd: 0, offer: {} })
+    await catalog.agreeTo(id, { thawLimitUsd: 0, usd: 0.2, offer: {} }, 'tester@here')
     await catalog.setLayout(id, 'host', 'alpha')
     const row = await catalog.retrieval(id)
     expect(row).toMatchObject({ layout: 'host', host: 'alpha', detached: true })
@@ -202,16 +202,18 @@ describe('a retrieval', () => {
   test('that nobody agreed to can be dropped; one that was agreed to cannot', async () => {
     const { id } = await catalog.createRetrieval(asked({ query: 'drop' }), everything())
     const { id: kept } = await catalog.createRetrieval(asked({ query: 'keep' }), everything())
-    await catalog.agreeTo(kept, { thawLimitUsd: 0, offer: {} })
+    await catalog.agreeTo(kept, { thawLimitUsd: 0, usd: 0.2, offer: {} }, 'tester@here')
     for (const one of [id, kept]) await catalog.dropRetrieval(one)
     expect(await catalog.retrieval(id)).toBeUndefined()
     expect(await catalog.retrieval(kept)).toBeDefined()
-    await expect(catalog.agreeTo(id, { thawLimitUsd: 0, offer: {} })).rejects.toMatchObject({ code: 'try-again' })
+    await expect(catalog.agreeTo(id, { thawLimitUsd: 0, usd: 0.2, offer: {} }, 'tester@here')).rejects.toMatchObject({
+      code: 'try-again',
+    })
   })
 
   test('is charged what was agreed to and no more, once for each thaw', async () => {
     const { id } = await catalog.createRetrieval(asked({ query: 'charge' }), everything())
-    await catalog.agreeTo(id, { thawLimitUsd: 0.3, offer: {} })
+    await catalog.agreeTo(id, { thawLimitUsd: 0.3, usd: 0.2, offer: {} }, 'tester@here')
     const [a, b] = (await all(catalog.items(id))).map((item) => item.id) as [string, string]
     const spent = async () => (await catalog.retrieval(id))?.thawSpentUsd
     const thaws = (item: string, seen: 'requested' | 'thawing', state: 'requested' | 'thawing') =>

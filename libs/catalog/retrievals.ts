@@ -1,7 +1,8 @@
 /** Retrievals: what a person asked for, what it may cost, and how far it is. */
 import { randomUUID } from 'node:crypto'
 import { FirnError } from '#libs/errors/errors.js'
-import { rawToBytes } from '#libs/os/raw.js'
+import { jsonName, rawFromBytes, rawToBytes } from '#libs/os/raw.js'
+import { addAudit } from './audit.js'
 import type { LocatedRow, RetrievalRequest, RetrievalRow, RetrievalState, RetrievalVerbs } from './catalog.js'
 import { cleanJson, cleanText } from './clean-text.js'
 import type { Database } from './database.js'
@@ -57,12 +58,26 @@ export function retrievalVerbs(database: Database, fileRows: FileRows, prisma: P
       return mustRead(id)
     },
 
-    async agreeTo(id, { thawLimitUsd, offer }) {
-      const { rowCount } = await database.query(
-        `UPDATE retrieval SET agreed_at = coalesce(agreed_at, now()), consent = $2, thaw_limit_usd = $3 WHERE id = $1`,
-        [id, cleanJson(offer), thawLimitUsd],
-      )
-      if (rowCount === 0) throw new FirnError('try-again', 'The offer is too old: ask for the files again.')
+    async agreeTo(id, { thawLimitUsd, usd, offer }, by) {
+      await database.transaction(async (connection) => {
+        const { rows } = await connection.query<{
+          agreed: boolean
+          request: Record<string, unknown>
+          target: Buffer
+          files: bigint
+          bytes: bigint
+        }>('SELECT agreed_at IS NOT NULL AS agreed, request, target, files, bytes FROM retrieval WHERE id = $1 FOR UPDATE', [id])
+        const [asked] = rows
+        if (asked === undefined) throw new FirnError('try-again', 'The offer is too old: ask for the files again.')
+        await connection.query(
+          `UPDATE retrieval SET agreed_at = coalesce(agreed_at, now()), consent = $2, thaw_limit_usd = $3 WHERE id = $1`,
+          [id, cleanJson(offer), thawLimitUsd],
+        )
+        if (asked.agreed) return
+        const detail = { request: asked.request, ...jsonName('target', rawFromBytes(asked.target)) }
+        const counts = { files: Number(asked.files), bytes: Number(asked.bytes), usd }
+        await addAudit(connection, { kind: 'retrieval', by, subject: id, detail, ...counts })
+      })
       return mustRead(id)
     },
 

@@ -1,20 +1,22 @@
 /** The moment a bundle counts: its state, its file rows, its problems and the counters of its set, in one transaction. */
+import { randomBytes } from 'node:crypto'
 import type { Problem } from '#libs/bundle/entry.js'
 import { FirnError } from '#libs/errors/errors.js'
 import { step } from '#libs/os/steps.js'
 import { BUNDLE_COLUMNS, type BundleRecord, bundleRowOf } from './bundle-row.js'
-import type { BundleRow, StoredBundle } from './catalog.js'
+import type { BundleRow, EntryPages, StoredBundle } from './catalog.js'
 import { cleanText } from './clean-text.js'
 import type { Connection, Database } from './database.js'
-import type { FileRows, PreparedRows } from './file-row.js'
+import type { FileRows, PreparedRows, RowCounts } from './file-row.js'
 import { addProblems } from './problems.js'
 
 /** SQL: what a stored bundle is, from $2 on; the plan is not needed any more. */
 export const STORED = `
   state = 'stored', attempt = $2, key = $3, archive_id = $4, tar_bytes = $5, tar_sha256 = decode($6, 'hex'), archived_at = $7, files = $8,
-  entries = $9, bytes = $10, plan = NULL, lease_owner = NULL, lease_until = NULL, reason = NULL, changed_at = now()`
+  entries = $9, bytes = $10, checksum = $11, adopted = $12, plan = NULL, secret = NULL, lease_owner = NULL, lease_until = NULL, reason = NULL,
+  changed_at = now()`
 
-export const storedValues = (attempt: number, stored: StoredBundle, rows: PreparedRows): unknown[] => [
+export const storedValues = (attempt: number, stored: StoredBundle, rows: RowCounts): unknown[] => [
   attempt,
   cleanText(stored.key),
   cleanText(stored.archiveId),
@@ -24,7 +26,13 @@ export const storedValues = (attempt: number, stored: StoredBundle, rows: Prepar
   rows.files,
   rows.rows,
   rows.bytes,
+  stored.checksum ?? null,
+  stored.adopted ?? false,
 ]
+
+const SECRET_BYTES = 32
+
+export const newSecret = (): Buffer => randomBytes(SECRET_BYTES)
 
 export async function markStored(
   database: Database,
@@ -45,8 +53,10 @@ export async function markStored(
   if (bundle.state === 'stored') return bundleRowOf(bundle) // the answer to the same call was lost
   if (bundle.state !== 'packing') throw lost()
 
-  const rows = await fileRows.prepare(bundle.host, stored.entries)
+  const { entries } = stored
+  const prepared = typeof entries === 'function' ? undefined : await fileRows.prepare(bundle.host, entries)
   return database.transaction(async (connection) => {
+    const rows = prepared ?? (await writePages(fileRows, connection, bundle, entries as EntryPages))
     const { rows: after } = await connection.query<BundleRecord>(
       `UPDATE bundle b SET ${STORED} WHERE id = $1 AND attempt = $2 AND state = 'packing' RETURNING ${BUNDLE_COLUMNS}`,
       [id, ...storedValues(attempt, stored, rows)],
@@ -56,6 +66,26 @@ export async function markStored(
     await finishStored(connection, after[0], rows, problems, { stored: 1 })
     return bundleRowOf(after[0])
   })
+}
+
+/** Writes the rows of a manifest that is read while they are written; what it throws rolls them back. */
+export async function writePages(
+  fileRows: FileRows,
+  connection: Connection,
+  bundle: { readonly host: number; readonly number: bigint },
+  pages: EntryPages,
+): Promise<PreparedRows> {
+  const counts = { rows: 0, files: 0, bytes: 0 }
+  let seq = 0
+  for await (const page of pages()) {
+    const prepared = await fileRows.prepare(bundle.host, page, seq)
+    await prepared.write(connection, bundle.number)
+    seq += page.length
+    counts.rows += prepared.rows
+    counts.files += prepared.files
+    counts.bytes += prepared.bytes
+  }
+  return { ...counts, write: async () => {} }
 }
 
 /** The rows and counters that go with a bundle that just became stored. */

@@ -2,14 +2,14 @@
 import { FirnError } from '#libs/errors/errors.js'
 import { rawToBytes } from '#libs/os/raw.js'
 import { BUNDLE_COLUMNS, type BundleRecord, bundleRowOf } from './bundle-row.js'
-import type { ManifestFacts, StoredBundle, UpkeepVerbs } from './catalog.js'
+import type { EntryPages, ManifestFacts, StoredBundle, UpkeepVerbs } from './catalog.js'
 import { cleanText } from './clean-text.js'
 import type { Database } from './database.js'
 import type { FileRows } from './file-row.js'
 import { hostNumber, vaultNumber } from './places.js'
 import type { PrismaDoor } from './prisma-door.js'
 import { forgetProblemsOf } from './problems.js'
-import { finishStored, STORED, storedValues } from './stored.js'
+import { finishStored, STORED, storedValues, writePages } from './stored.js'
 import { isUuid } from './uuid.js'
 
 const BUNDLES_A_PAGE = 1000
@@ -25,7 +25,7 @@ export function upkeepVerbs(database: Database, fileRows: FileRows, prisma: Pris
             where: { vault: { id: vaultId }, state: { in: ['stored', 'missing', 'damaged'] }, key: { gt: after } },
             orderBy: { key: 'asc' },
             take: BUNDLES_A_PAGE,
-            omit: { plan: true },
+            omit: { plan: true, secret: true },
           }),
         )
         const last = records.at(-1)?.key
@@ -49,6 +49,16 @@ export function upkeepVerbs(database: Database, fileRows: FileRows, prisma: Pris
         ids.filter(isUuid),
       ])
       return new Map(rows.map((record) => [record.id, bundleRowOf(record)]))
+    },
+
+    async attemptSecret(id) {
+      if (!isUuid(id)) return undefined
+      const { rows } = await database.query<{ secret: Buffer | null }>('SELECT secret FROM bundle WHERE id = $1', [id])
+      return rows[0]?.secret ?? undefined
+    },
+
+    async markReadBack(id) {
+      await database.query('UPDATE bundle SET adopted = FALSE WHERE id = $1 AND adopted', [id])
     },
 
     adoptBundle: (facts, vault, stored) => adoptBundle(database, fileRows, facts, vault, stored),
@@ -115,7 +125,8 @@ async function adoptBundle(
 
   const host = await hostNumber(database, facts.host)
   const place = await vaultNumber(database, vault)
-  const rows = await fileRows.prepare(host, stored.entries)
+  const { entries } = stored
+  const prepared = typeof entries === 'function' ? undefined : await fileRows.prepare(host, entries)
   return database.transaction(async (connection) => {
     await connection.query(
       `INSERT INTO "set" (id, host, vault, vault_url, roots, description, tags, options, state, started_at, finished_at)
@@ -137,16 +148,18 @@ async function adoptBundle(
       [facts.bundleId, facts.setId, place],
     )
     // What a worker has in its hands it finishes itself.
-    const before = await connection.query<{ state: string }>(
-      `SELECT state FROM bundle WHERE id = $1 AND (state IN ('planned', 'failed') OR state = 'packing' AND lease_until < clock_timestamp())
+    const before = await connection.query<{ state: string; number: bigint }>(
+      `SELECT state, number FROM bundle WHERE id = $1 AND (state IN ('planned', 'failed') OR state = 'packing' AND lease_until < clock_timestamp())
        FOR UPDATE`,
       [facts.bundleId],
     )
-    const was = before.rows[0]?.state
-    if (was === undefined) return false
+    const [bundle] = before.rows
+    if (bundle === undefined) return false
+    const was = bundle.state
+    const rows = prepared ?? (await writePages(fileRows, connection, { host, number: bundle.number }, entries as EntryPages))
     const { rows: after } = await connection.query<BundleRecord>(
       `UPDATE bundle b SET ${STORED} WHERE id = $1 RETURNING ${BUNDLE_COLUMNS}`,
-      [facts.bundleId, ...storedValues(facts.attempt, stored, rows)],
+      [facts.bundleId, ...storedValues(facts.attempt, { adopted: true, ...stored }, rows)],
     )
     const isNew = made.rowCount === 1
     if (was === 'failed') await forgetProblemsOf(connection, facts.setId, (after[0] as BundleRecord).number)

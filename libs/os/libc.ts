@@ -189,12 +189,15 @@ function grown(c: Libc, call: string, path: Raw, get: (buffer: Buffer) => number
   return undefined
 }
 
-/** The holes of an open file of `size` bytes, [offset, length], ascending; none where the file system does not tell. */
-export function findHoles(fd: number, size: number): [number, number][] {
+/**
+ * The holes of an open file of `size` bytes, [offset, length], ascending; none where the file system does not tell. The search ends after
+ * one more than `most`; default: no limit.
+ */
+export function findHoles(fd: number, size: number, most = Number.POSITIVE_INFINITY): [number, number][] {
   const c = libc()
   const holes: [number, number][] = []
   if (c === undefined) return holes
-  for (let at = 0; at < size; ) {
+  for (let at = 0; at < size && holes.length <= most; ) {
     const hole = Number(c.lseek(fd, at, SEEK_HOLE))
     if (hole < 0 || hole >= size) return holes
     const data = Number(c.lseek(fd, hole, SEEK_DATA))

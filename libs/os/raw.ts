@@ -33,10 +33,34 @@ export const looseTextOf = (name: Raw): string => (PLAIN.test(name) ? name : raw
 /** How a name is shown on a terminal or in a log: control characters and bytes that are not UTF-8 as `\n`, `\x1b`, `\xff`. */
 export function shown(name: Raw): string {
   if (PLAIN.test(name)) return name
-  const text = textOf(name) ?? rawToBytes(name).toString('latin1')
-  const mustEscape = textOf(name) === undefined ? /[^\x20-\x7e]/g : /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}\p{Cn}]/gu
-  return text.replace(mustEscape, escaped)
+  const text = textOf(name)
+  return text === undefined
+    ? rawToBytes(name)
+        .toString('latin1')
+        .replace(/[^\x20-\x7e]/g, escaped)
+    : shownText(text)
 }
+
+/** What a terminal or a reader could take for something else: controls, line breaks, bidirectional marks, what has no character. */
+const UNSHOWN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}\p{Cn}\p{Cs}]/gu
+
+/** The same for other text that comes from elsewhere: hosts, tags, descriptions, ids and keys of vaults, reasons. */
+export const shownText = (text: string): string => (PLAIN.test(text) ? text : text.replace(UNSHOWN, escaped))
+
+/** JSON in which such characters are escaped as JSON has it: the same value, harmless where it is looked at. */
+export const shownJson = (json: string): string =>
+  /^[\x0a\x20-\x7e]*$/.test(json)
+    ? json
+    : json.replace(UNSHOWN, (found) =>
+        found === '\n'
+          ? found
+          : [...found]
+              .flatMap(unitsOf)
+              .map((unit) => `\\u${unit.toString(16).padStart(4, '0')}`)
+              .join(''),
+      )
+
+const unitsOf = (character: string): number[] => Array.from({ length: character.length }, (_, at) => character.charCodeAt(at))
 
 function escaped(character: string): string {
   if (character === '\n') return '\\n'

@@ -1,5 +1,6 @@
 /** Structured logs on stderr, for daemons and for `--debug`. Ids and counts, never secrets. */
 import { createRequire } from 'node:module'
+import { shownJson } from '#libs/os/raw.js'
 import type { LogLevel } from './config.js'
 
 export interface Logger {
@@ -12,9 +13,10 @@ export interface Logger {
 export function createLogger(level: LogLevel): Logger {
   // Loaded only by those who log: a short command need not wait for it.
   const { pino } = createRequire(import.meta.url)('pino') as typeof import('pino')
+  const stderr = pino.destination({ fd: 2, sync: true })
   return pino(
     { level, base: { pid: process.pid }, timestamp: pino.stdTimeFunctions.isoTime },
-    pino.destination({ fd: 2, sync: true }),
+    { write: (line: string) => stderr.write(shownJson(line)) },
   )
 }
 

@@ -2,6 +2,7 @@
  * The one place where concrete adapters meet: everything the story needs, opened when it is first asked for and closed last first.
  * Nothing below asks whether this is embedded or distributed; only the values differ.
  */
+import { hostname, userInfo } from 'node:os'
 import { RETRIEVER } from '#libs/archive/retriever-duty.js'
 import { openPacker, type Packer } from '#libs/bundle/pack.js'
 import { placingThreads } from '#libs/bundle/place.js'
@@ -32,6 +33,8 @@ export interface Runtime extends AsyncDisposable {
   /** The name that this machine works under. */
   readonly host: string
   readonly owner: string
+  /** Who runs it, for the audit: user@host. */
+  readonly by: string
   readonly isGone: (owner: string) => boolean
   readonly source: TreeSource
   readonly placing: ThreadStarter
@@ -124,6 +127,7 @@ export function openRuntime({
     alone: embedded,
     host: config.host,
     owner: thisOwner(),
+    by: `${userName()}@${hostname()}`,
     isGone: isOwnerGone,
     source,
     placing,
@@ -163,6 +167,14 @@ export function openRuntime({
         reporter.note(`not everything could be closed: ${reason}`)
       }
     },
+  }
+}
+
+function userName(): string {
+  try {
+    return userInfo().username
+  } catch {
+    return `user ${process.getuid?.()}` // as in containers that are run under a bare number
   }
 }
 

@@ -43,8 +43,11 @@ export interface Vault {
   /** What the vault itself says of an object; undefined where there is none. */
   stat(key: string, options?: CallOptions): Promise<Stored | undefined>
 
-  /** Is the object what was sent? A local vault reads it back; a service is asked. Throws `damaged` or `vault-missing`. */
-  verify(key: string, expected: { bytes: number; sha256: string }, options?: CallOptions): Promise<void>
+  /**
+   * Is the object what was sent? A local vault reads it back; a service is asked. Throws `damaged` or `vault-missing`. `checksum`: what the
+   * upload said of an object in parts. Returns by what it was shown; by its size alone only if the service says no more of it.
+   */
+  verify(key: string, expected: Expected, options?: CallOptions): Promise<Shown>
 
   /** Every object whose key starts with `prefix`, in key order, page by page. */
   list(prefix: string, options?: CallOptions): AsyncIterable<Stored & { key: string }>
@@ -83,6 +86,15 @@ export interface CallOptions {
   readonly signal?: AbortSignal
 }
 
+export interface Expected {
+  readonly bytes: number
+  /** Hex. */
+  readonly sha256: string
+  readonly checksum?: string | undefined
+}
+
+export type Shown = 'read' | 'checksum' | 'size'
+
 /** An object under way. The order is a promise: write ... , seal, (the manifest is put), complete. */
 export interface Upload {
   /** Takes the chunk over until the promise settles; the caller may reuse its memory then. */
@@ -92,6 +104,8 @@ export interface Upload {
    * what was written; throws `damaged` where it differs.
    */
   seal(): Promise<Sealed | undefined>
+  /** Once it is sealed: how the vault will name bytes that were sent in parts, for `verify`; undefined if their SHA-256 says it. */
+  checksum?(): string | undefined
   /** The object is there. `archiveId` is the vault's own name for it: the key where it has none. */
   complete(): Promise<{ archiveId: string }>
   /** Leaves nothing behind. Safe to call at any time, also after a failure. */

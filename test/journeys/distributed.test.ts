@@ -210,8 +210,10 @@ describe('two installations on one vault', () => {
     makeFiles(at.path('first'), 20)
     mkdirSync(at.path('second'))
     writeFileSync(at.path('second', 'file.txt'), 'second')
-    await worker()
-    expect((await at.run('archive-files', ['-r', '--vault', vault, 'first'])).code).toBe(0)
+    await worker([], { FIRN_VAULTS: vault })
+    const first = await at.run('archive-files', ['-r', '--vault', vault, 'first'])
+    expect(first.code).toBe(0)
+    expect(first.stderr).toContain('FIRN_VAULTS')
     const other = await scratchDatabase()
     try {
       const there = { FIRN_DATABASE_URL: other.url, FIRN_VAULT_URL: vault }

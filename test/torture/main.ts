@@ -21,6 +21,7 @@ import { KILL_POINTS } from './kill-points.js'
 import { LOST_DATABASE } from './lost-database.js'
 import { NTH_OPERATION } from './nth-operation.js'
 import { closePlaces } from './place.js'
+import { PLANTED_OBJECTS } from './planted-objects.js'
 import { PROCESSES } from './processes.js'
 import { RACES } from './races.js'
 import { RANDOM_WALK } from './random-walk.js'
@@ -49,6 +50,7 @@ const CASES: readonly Case[] = [
   ...HOSTILE_TARS,
   ...TAMPERED_ROWS,
   ...RACES,
+  ...PLANTED_OBJECTS,
   ...SHARED_TARGET,
   ...LOST_DATABASE,
   ...DELETION,

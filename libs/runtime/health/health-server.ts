@@ -9,7 +9,7 @@ import { reasonOf } from '../home.js'
 import type { Readiness } from './readiness.js'
 
 export interface HealthServerOptions {
-  /** `9464` on every address of the machine, `127.0.0.1:9464` on that one; port 0 is any free one. */
+  /** `9464` on this machine alone, `0.0.0.0:9464` on every address of it; port 0 is any free one. */
   readonly address: string
   readonly readiness: () => Promise<Readiness>
   readonly metrics: () => Promise<{ readonly type: string; readonly text: string }>
@@ -34,7 +34,7 @@ export async function openHealthServer(options: HealthServerOptions): Promise<He
         new FirnError('usage', `FIRN_HEALTH_PORT ${options.address} cannot be listened on: ${wordsOf(error)}.`, { cause: error }),
       ),
     )
-    server.listen({ port, ...(host !== undefined && { host }) }, resolve)
+    server.listen({ port, host }, resolve)
   })
   return {
     port: (server.address() as AddressInfo).port,
@@ -70,9 +70,9 @@ function send(response: ServerResponse, status: number, type: string, text: stri
 }
 
 /** `[::1]:9464` too. */
-function splitAddress(address: string): { host: string | undefined; port: number } {
+function splitAddress(address: string): { host: string; port: number } {
   const colon = address.lastIndexOf(':')
-  const host = colon < 0 ? undefined : address.slice(0, colon).replace(/^\[|\]$/g, '')
+  const host = colon < 0 ? '127.0.0.1' : address.slice(0, colon).replace(/^\[|\]$/g, '')
   return { host, port: Number(address.slice(colon + 1)) }
 }
 

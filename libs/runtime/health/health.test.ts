@@ -108,5 +108,7 @@ test('metrics count bundles, files, bytes, problems and failures, and ask the qu
   }
   expect(text).not.toContain('job="index-bundle"')
   waiting = 0
+  expect((await get('/metrics')).text).toContain('firn_queue_jobs{job="store-bundle"} 3')
+  now = 8_000
   expect((await get('/metrics')).text).toContain('firn_queue_jobs{job="store-bundle"} 0')
 })

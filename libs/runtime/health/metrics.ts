@@ -15,10 +15,13 @@ export interface Metrics {
   bundleUnseen(): void
   retrievalDone(filesRestored: number, filesFailed: number): void
   itemFailed(): void
-  /** Jobs that wait or run, asked for at each scrape; a queue that does not answer is left out. */
+  /** Jobs that wait or run, asked for at a scrape, some seconds apart; a queue that does not answer is left out. */
   watchQueue(jobs: readonly JobName[], pending: (job: JobName) => Promise<number>): void
   read(): Promise<{ type: string; text: string }>
 }
+
+/** So long an answer of the queue counts. */
+const KEEP_MS = 5_000
 
 /** From a tenth of a second to the hours of a large file over a slow line. */
 const SECONDS = [0.1, 0.3, 1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000]
@@ -83,12 +86,16 @@ export function createMetrics(now: () => number = () => performance.now()): Metr
     },
     itemFailed: () => items.inc(),
     watchQueue(jobs, pending) {
+      let askedAt: number | undefined
       new Gauge({
         name: 'firn_queue_jobs',
         help: 'Jobs that wait, are delayed or run, of all workers together',
         labelNames: ['job'],
         registers,
         async collect() {
+          // Kept for a while: whoever may scrape must not keep the queue busy.
+          if (askedAt !== undefined && now() - askedAt < KEEP_MS) return
+          askedAt = now()
           this.reset()
           for (const job of jobs) {
             const count = await pending(job).catch(() => undefined)

@@ -4,7 +4,7 @@
  */
 import type { Problem } from '#libs/bundle/entry.js'
 import { errnoOf, FirnError } from '#libs/errors/errors.js'
-import { jsonName, shown } from '#libs/os/raw.js'
+import { jsonName, shown, shownJson, shownText } from '#libs/os/raw.js'
 import { formatBytes, formatCount, formatDuration } from './sizes.js'
 
 export interface Progress {
@@ -97,7 +97,7 @@ export function openReporter(options: ReporterOptions): Reporter {
     if (failure) throw failure
   }
   const message = (type: string, fields: Record<string, unknown>) =>
-    json ? write(`${toJson({ message_type: type, ...fields })}\n`) : Promise.resolve()
+    json ? write(`${shownJson(toJson({ message_type: type, ...fields }))}\n`) : Promise.resolve()
   /** Said on the way: whoever works on waits for nothing, and `close` tells of a failure. */
   const mention = (type: string, fields: Record<string, unknown>): void => {
     message(type, fields).catch(() => {})
@@ -141,13 +141,13 @@ export function openReporter(options: ReporterOptions): Reporter {
     },
     problem(problem) {
       if (json) mention('problem', { ...jsonName('path', problem.path), kind: problem.kind, reason: problem.reason })
-      else say(`${shown(problem.path)}: ${problem.reason}`)
+      else say(`${shown(problem.path)}: ${shownText(problem.reason)}`)
     },
     result: (line) => (json ? Promise.resolve() : write(`${harmless(line)}\n`)),
     message,
     error(text, code, exitCode) {
       if (json) mention('error', { code, message: text, exit_code: exitCode })
-      say(`firn: ${text}`)
+      say(`firn: ${shownText(text)}`)
     },
     isRead: () => !readerGone,
     async close() {
@@ -175,7 +175,10 @@ function drained(stream: NodeJS.WritableStream): Promise<void> {
 
 /** Texts may hold names that were typed or came from elsewhere; lines and tabs are ours. */
 const harmless = (text: string): string =>
-  text.replace(/[\x00-\x08\x0b-\x1f\x7f-\x9f]/g, (character) => `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`)
+  text
+    .split(/([\n\t])/)
+    .map((part, index) => (index % 2 === 1 ? part : shownText(part)))
+    .join('')
 
 function progressLine(state: Progress, seconds: number): string {
   const rate = seconds > 0 ? state.bytes / seconds : 0

@@ -10,6 +10,8 @@ export interface Pool {
   close(): Promise<void>
 }
 
+export const { escapeIdentifier } = pg
+
 const CONNECT_TIMEOUT_MS = 10_000
 const RETRIES = 3
 /** A process that is frozen in the middle of a transaction must not keep everybody else out. */

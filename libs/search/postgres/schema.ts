@@ -4,7 +4,7 @@
  */
 import { randomBytes } from 'node:crypto'
 import { FirnError } from '#libs/errors/errors.js'
-import type { Pool } from './pool.js'
+import { escapeIdentifier, type Pool } from './pool.js'
 
 /** Of tables, keys and words: an index of another version cannot be searched, only built again. */
 const VERSION = 1
@@ -61,7 +61,8 @@ const NEXT = 'run_next_'
 export async function makeNextRuns(pool: Pool): Promise<string> {
   const left = await pool.texts(`SELECT relname FROM pg_class WHERE relnamespace = 'firn_search'::regnamespace
     AND relkind = 'r' AND starts_with(relname, '${NEXT}')`)
-  for (const [name] of left) await pool.texts(`DROP TABLE IF EXISTS firn_search.${name}`)
+  // Whoever may make tables there may name them as he likes.
+  for (const [name] of left) await pool.texts(`DROP TABLE IF EXISTS firn_search.${escapeIdentifier(name as string)}`)
   const name = `${NEXT}${randomBytes(6).toString('hex')}`
   await pool.transaction((client) => client.query(runTable(name)))
   return `firn_search.${name}`

@@ -209,6 +209,7 @@ export function openGlacierVault(options: GlacierVaultOptions): Vault {
       if (pointer.sha256 !== undefined && pointer.sha256 !== expected.sha256.toLowerCase()) {
         throw damaged(`its SHA-256 is ${pointer.sha256} instead of ${expected.sha256}`)
       }
+      return pointer.sha256 === undefined ? 'size' : 'checksum'
     },
 
     async *list(prefix, call = {}) {

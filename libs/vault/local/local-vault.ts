@@ -6,7 +6,7 @@ import { errnoOf, FirnError } from '#libs/errors/errors.js'
 import { checkKey, checkPrefix } from '../object-key.js'
 import type { PriceList } from '../prices/price-list.js'
 import { quoteFor } from '../prices/quote.js'
-import type { CallOptions, QuoteRequest, Stored, Thaw, Vault } from '../vault.js'
+import type { CallOptions, QuoteRequest, Shown, Stored, Thaw, Vault } from '../vault.js'
 import { checkOptions, type VaultUrl } from '../vault-url.js'
 import { makeDirectory, syncDirectory } from './durable.js'
 import { openHasher } from './hasher.js'
@@ -265,7 +265,7 @@ export function openLocalVault(options: LocalVaultOptions): Vault {
 
     async verify(key, expected, { signal } = {}) {
       const { path, explain } = at(key, 'read')
-      await explained(explain, async () => {
+      return explained(explain, async (): Promise<Shown> => {
         signal?.throwIfAborted()
         const { bytes } = await requireObject(key, path)
         const damaged = (what: string) => new FirnError('damaged', `${key} in the vault ${id} is damaged: ${what}.`)
@@ -274,6 +274,7 @@ export function openLocalVault(options: LocalVaultOptions): Vault {
         if (read.bytes !== expected.bytes) throw damaged(`it has ${read.bytes} bytes instead of ${expected.bytes}`)
         if (read.sha256 !== expected.sha256.toLowerCase())
           throw damaged(`its SHA-256 is ${read.sha256} instead of ${expected.sha256}`)
+        return 'read'
       })
     },
 

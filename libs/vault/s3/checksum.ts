@@ -85,6 +85,17 @@ export const wholeOf = ({ fields, raw }: Digest): Composite => ({
   ...(fields.ContentMD5 !== undefined && { etag: Buffer.from(raw).toString('hex') }),
 })
 
+/** As the catalog and the manifest keep it: `sha256:<base64>-<parts>`, `etag:<hex>-<parts>`. */
+export const compositeText = ({ sha256, etag }: Composite): string | undefined =>
+  sha256 !== undefined ? `sha256:${sha256}` : etag !== undefined ? `etag:${etag}` : undefined
+
+/** The reverse; undefined for what is not one. */
+export function compositeFrom(text: string | undefined): Composite | undefined {
+  const [, kind, value] = /^(sha256|etag):([A-Za-z0-9+/=]+-\d+)$/.exec(text ?? '') ?? []
+  if (value === undefined) return undefined
+  return kind === 'sha256' ? { sha256: value } : { etag: value }
+}
+
 const hex = ({ raw }: Digest): string => Buffer.from(raw).toString('hex')
 const unquoted = (etag: string | undefined): string => (etag ?? '').replace(/"/g, '')
 const isMd5 = (etag: string | undefined): boolean => /^[0-9a-f]{32}(-\d+)?$/.test(unquoted(etag))

@@ -14,7 +14,7 @@ import { statusOf } from '../service-error.js'
 import { beginLife } from '../upload-life.js'
 import type { PartMemory, UploadMemory } from '../upload-memory.js'
 import type { Upload } from '../vault.js'
-import type { Composite, Digest } from './checksum.js'
+import { type Composite, compositeText, type Digest } from './checksum.js'
 import type { PartSizes } from './part-sizes.js'
 import type { S3Door } from './s3-door.js'
 import type { WriteOnce } from './s3-put.js'
@@ -173,9 +173,13 @@ export function beginUpload(parts: UploadParts, key: string, { signal }: Signall
     life.becomes('sealed')
   }
 
-  async function completeParts(): Promise<void> {
+  function compositeOfParts(): Composite {
     sent.sort((a, b) => a.number - b.number)
-    const composite = checksums.ofParts(sent.map(({ digest }) => digest))
+    return checksums.ofParts(sent.map(({ digest }) => digest))
+  }
+
+  async function completeParts(): Promise<void> {
+    const composite = compositeOfParts()
     const answer = await writes.appear(
       key,
       { bytes, composite },
@@ -228,6 +232,8 @@ export function beginUpload(parts: UploadParts, key: string, { signal }: Signall
       }),
 
     seal: () => life.oneAtATime(seal),
+
+    checksum: () => (uploadId === undefined ? undefined : compositeText(compositeOfParts())),
 
     complete: () =>
       life.oneAtATime(async () => {

@@ -420,6 +420,37 @@ describe('a vault in S3', () => {
     })
   })
 
+  test('is asked by another process for the checksum of the parts that it was sent in', async () => {
+    for (const mode of ['sha256', 'md5', 'none']) {
+      const place = `${url.replace('?', `-${mode}?`)}&checksum=${mode}`
+      await using sender = closing(await openScratchVault(small, place, { sizes: SMALL_PARTS }))
+      await using other = closing(await openScratchVault(small, place, { sizes: SMALL_PARTS }))
+      const bytes = randomBytes(5_500)
+      const upload = await sender.vault.upload('parts.tar')
+      await upload.write(bytes)
+      await upload.seal()
+      const checksum = upload.checksum?.()
+      await upload.complete()
+      const expected = { bytes: bytes.length, sha256: sha256(bytes) }
+      const isSaid = mode !== 'none'
+      expect(checksum !== undefined).toBe(isSaid)
+      // Only the size is known to one who was not told; and a whole object says its own hash.
+      expect(await other.vault.verify('parts.tar', expected)).toBe('size')
+      expect(await other.vault.verify('parts.tar', { ...expected, checksum })).toBe(isSaid ? 'checksum' : 'size')
+      if (isSaid) {
+        const wrong = checksum?.replace(/:./, (start) => `:${start[1] === 'a' ? 'b' : 'a'}`)
+        await expect(other.vault.verify('parts.tar', { ...expected, checksum: wrong })).rejects.toMatchObject({ code: 'damaged' })
+      }
+      const whole = await sender.vault.upload('whole.tar')
+      await whole.write(bytes.subarray(0, 500))
+      await whole.seal()
+      expect(whole.checksum?.()).toBeUndefined()
+      await whole.complete()
+      const short = { bytes: 500, sha256: sha256(bytes.subarray(0, 500)) }
+      expect(await other.vault.verify('whole.tar', short)).toBe(mode === 'sha256' ? 'checksum' : 'size')
+    }
+  })
+
   test('sweeps its own prefix alone, page by page', async () => {
     const other = await openScratchVault(small, `${url.replace('?', '-other?')}`, { sizes: SMALL_PARTS })
     const foreign = await other.upload('a.tar')
@@ -536,3 +567,5 @@ describe('a vault in S3', () => {
     expect(stderr).not.toMatch(/NodeVersionSupportWarning/)
   })
 })
+
+const closing = (vault: Vault) => ({ vault, [Symbol.asyncDispose]: () => vault.close() })

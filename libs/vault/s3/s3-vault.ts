@@ -7,8 +7,8 @@ import type { PaceClock } from '../pacer.js'
 import type { PriceList } from '../prices/price-list.js'
 import { quoteFor } from '../prices/quote.js'
 import { processMemory, type UploadMemory } from '../upload-memory.js'
-import type { Vault } from '../vault.js'
-import { type Composite, checksumsOf } from './checksum.js'
+import type { Shown, Vault } from '../vault.js'
+import { type Composite, checksumsOf, compositeFrom } from './checksum.js'
 import { type PartSizes, partSizes } from './part-sizes.js'
 import { openS3Client, renewCredentials, type S3Credentials } from './s3-client.js'
 import { openDoor } from './s3-door.js'
@@ -118,28 +118,29 @@ export async function openS3Vault(place: S3Place, options: S3VaultOptions): Prom
       }),
 
     /**
-     * What the service says it holds. Of an object in one piece that is its SHA-256. Of one in parts it is the hash of the parts' hashes,
-     * which only who sent it can compare; for everybody else the size must do: the service took no part whose hash was wrong.
+     * What the service says it holds: the SHA-256 of an object in one piece, the hash of the parts' hashes of one in parts, which only who
+     * sent it can name (`expected.checksum`).
      */
     verify: (key, expected, { signal } = {}) =>
-      explained(`verify ${key}`, signal, async () => {
+      explained(`verify ${key}`, signal, async (): Promise<Shown> => {
         const damaged = (what: string) => new FirnError('damaged', `${key} in the vault ${place.id} is damaged: ${what}.`)
         const head = await headOf(door, key, { signal, tries: STORING_TRIES })
         if (!head) throw new FirnError('vault-missing', `The vault ${place.id} has no object ${key}.`)
         if (head.ContentLength !== expected.bytes) {
           throw damaged(`it has ${head.ContentLength} bytes instead of ${expected.bytes}`)
         }
-        if (place.checksum === 'none') return
+        if (place.checksum === 'none') return 'size'
         const said =
           head.ChecksumSHA256 ?? (place.checksum === 'sha256' ? await sha256AttributeOf(door, key, { signal }) : undefined)
-        const sent = known.get(key)
-        if (sent && checksums.agrees(sent.composite, { ChecksumSHA256: said, ETag: head.ETag }) === false) {
-          throw damaged('the service holds another checksum of it than it was sent with')
-        }
+        const composite = known.get(key)?.composite ?? compositeFrom(expected.checksum)
+        const agrees = composite && checksums.agrees(composite, { ChecksumSHA256: said, ETag: head.ETag })
+        if (agrees === false) throw damaged('the service holds another checksum of it than it was sent with')
         if (said !== undefined && /^[A-Za-z0-9+/]{43}=$/.test(said) && head.ChecksumType !== 'COMPOSITE') {
           const held = Buffer.from(said, 'base64').toString('hex')
           if (held !== expected.sha256.toLowerCase()) throw damaged(`its SHA-256 is ${held} instead of ${expected.sha256}`)
+          return 'checksum'
         }
+        return agrees ? 'checksum' : 'size'
       }),
 
     async *list(prefix, { signal } = {}) {

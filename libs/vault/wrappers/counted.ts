@@ -42,6 +42,7 @@ export function counted(vault: Vault, onCount: (count: VaultCount) => void): Vau
           begin('abort')
           return upload.abort()
         },
+        ...(upload.checksum && { checksum: upload.checksum }),
       }
     },
     put(key, bytes, options) {

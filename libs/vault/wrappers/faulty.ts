@@ -51,6 +51,7 @@ export function faulty(vault: Vault, script: readonly Fault[]): Vault {
     seal: () => step('seal', () => upload.seal()),
     complete: () => step('complete', () => upload.complete()),
     abort: () => step('abort', () => upload.abort()),
+    ...(upload.checksum && { checksum: upload.checksum }),
   })
 
   return {

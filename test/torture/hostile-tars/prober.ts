@@ -16,7 +16,7 @@ import { openPacker } from '#libs/bundle/pack.js'
 import { openPlacer, type PlaceResult } from '#libs/bundle/place.js'
 import { encodeSidecar } from '#libs/bundle/sidecar.js'
 import { BUNDLE, headerOf, packWhole, plannedTree, requestOf } from '#libs/bundle/test-packing.js'
-import type { FileRow, ItemRow, RetrievalRow, StoredBundle } from '#libs/catalog/catalog.js'
+import type { EntryPages, FileRow, ItemRow, RetrievalRow, StoredBundle } from '#libs/catalog/catalog.js'
 import { isFirnError } from '#libs/errors/errors.js'
 import { type Raw, rawFromText } from '#libs/os/raw.js'
 import { openLocalVault } from '#libs/vault/local/local-vault.js'
@@ -126,7 +126,7 @@ async function probe({ tar, hole = 0 }: HostileTar, sidecar?: Buffer): Promise<O
   const surroundings = plantSurroundings(around)
   const adopted = await rebuild(outcome)
   const lines = Buffer.from(headerLine(header) + claims.map(entryLine).join(''))
-  writeFileSync(sidecarFile, sidecar ?? (await encodeSidecar(lines, tar.length + hole, sum(tar))))
+  writeFileSync(sidecarFile, sidecar ?? (await encodeSidecar(lines, { tarBytes: tar.length + hole, tarSha256: sum(tar) })))
   const adoptedToo = await rebuild(outcome)
   const bytes = tar.length + hole
   for (const overwrite of [false, true]) {
@@ -148,8 +148,11 @@ async function rebuild(outcome: Outcome): Promise<readonly Entry[] | undefined> 
   let adopted: readonly Entry[] | undefined
   const catalog = {
     knownBundles: async () => new Map(),
+    attemptSecret: async () => undefined,
     adoptBundle: async (_facts: unknown, _vault: unknown, stored: StoredBundle) => {
-      adopted = stored.entries
+      const entries: Entry[] = []
+      for await (const page of (stored.entries as EntryPages)()) entries.push(...page)
+      adopted = entries
       return true
     },
   }
