@@ -59,8 +59,14 @@ async function journey(engine: Engine): Promise<void> {
         FIRN_RESTORED: restored,
         FIRN_WORKERS: '1',
         POSTGRES_PASSWORD: password,
+        OWNER_PASSWORD: `${password}1`,
+        CRAWLER_PASSWORD: `${password}2`,
+        WORKER_PASSWORD: `${password}3`,
+        RETRIEVER_PASSWORD: `${password}4`,
+        FINDER_PASSWORD: `${password}5`,
         REDIS_PASSWORD: password,
         ELASTIC_PASSWORD: password,
+        SEARCH_PASSWORD: `${password}6`,
         AWS_SECRET_ACCESS_KEY: password,
         ES_JAVA_OPTS: '-Xms512m -Xmx512m',
       })
@@ -103,6 +109,9 @@ async function journey(engine: Engine): Promise<void> {
     await step('compose brings everything up, tables and bucket first, and three workers are ready', async () => {
       up()
       await healthy()
+    })
+    await step('no password is in the arguments of a process', () => {
+      for (const container of ids(engine.ask('ps', '-q'))) equal(engine.ask('top', container, 'args')?.includes(password), false)
     })
     await step('a worker is killed while a tree is archived, and nothing is lost', async () => {
       const archiving = firn('crawler', '-r', '--files-per-bundle', '50', tree)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# What the official image does at its first start: a cluster with the user, the password and the database of the environment.
+# What the official image does at its first start: a cluster with the user and the password of the environment.
 set -eu
 data=/var/lib/postgresql/data
 chown postgres "$data"
@@ -11,6 +11,5 @@ if [ ! -e "$data/PG_VERSION" ]; then
   as_postgres initdb -D "$data" -U "$POSTGRES_USER" --auth=scram-sha-256 --pwfile=/dev/stdin $POSTGRES_INITDB_ARGS < /tmp/password
   rm /tmp/password
   echo 'host all all all scram-sha-256' >> "$data/pg_hba.conf"
-  echo "CREATE DATABASE $POSTGRES_DB" | as_postgres postgres --single -D "$data" postgres > /dev/null
 fi
 exec setpriv --reuid postgres --regid postgres --clear-groups postgres -D "$data" -c listen_addresses='*' -c unix_socket_directories=/tmp -c max_connections=300
