@@ -1,6 +1,7 @@
 # Firn, for everything that runs for long (worker, retriever, up) and for single commands: the sub-command is the container's command.
-# Needs neither BuildKit nor a network but npm's registry. To pin the base by its digest: --build-arg NODE_IMAGE=node@sha256:...
-ARG NODE_IMAGE=node:20.20.2-bookworm-slim
+# Needs neither BuildKit nor a network but npm's registry. Node 24 gets security fixes until 2028. To pin the base by its digest, which
+# must be looked up where images are had: --build-arg NODE_IMAGE=node@sha256:...
+ARG NODE_IMAGE=node:24-bookworm-slim
 
 FROM ${NODE_IMAGE} AS build
 WORKDIR /firn
@@ -16,6 +17,7 @@ RUN cp -r node_modules/@koromix /koromix \
   && mv /koromix node_modules/@koromix
 
 FROM ${NODE_IMAGE}
+# Whoever runs it may keep things in its home, and nobody may touch another's: root refuses a home that is not root's.
 RUN groupadd --gid 10001 firn \
   && useradd --uid 10001 --gid firn --home-dir /var/lib/firn --no-create-home --shell /usr/sbin/nologin firn \
   && install -d -m 1777 /var/lib/firn \
