@@ -146,10 +146,16 @@ async function run(context: Context, runtime: Runtime, request: SetRequest): Pro
 }
 
 /** Work that nobody will do is said before it is planned. */
-async function sayWhoWorks({ reporter, config, origins }: Context, catalog: Pick<Catalog, 'workers'>, runtime: Runtime): Promise<void> {
+async function sayWhoWorks(
+  { reporter, config, origins }: Context,
+  catalog: Pick<Catalog, 'workers'>,
+  runtime: Runtime,
+): Promise<void> {
   const workers = (await catalog.workers(runtime.isGone)).filter(({ roles }) => roles.includes('worker'))
   if (origins.vaultUrl === '--vault') {
-    reporter.warn('workers open only vaults of their own configuration: this one must be their FIRN_VAULT_URL, or among their FIRN_VAULTS')
+    reporter.warn(
+      'workers open only vaults of their own configuration: this one must be their FIRN_VAULT_URL, or among their FIRN_VAULTS',
+    )
   }
   if (workers.length === 0) {
     reporter.warn('no worker is running: start `firn worker`, or pass --workers')
