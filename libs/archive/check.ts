@@ -12,7 +12,7 @@ import type { Vault } from '#libs/vault/vault.js'
 import { readStoredSummary } from './stored-manifest.js'
 
 export interface CheckParts {
-  readonly catalog: Pick<Catalog, 'storedBundles' | 'markChecked' | 'markReadBack' | 'entriesOf' | 'knownBundles'>
+  readonly catalog: Pick<Catalog, 'storedBundles' | 'markChecked' | 'markReadBack' | 'filesByOffset' | 'knownBundles'>
 }
 
 export interface CheckOptions {
@@ -81,61 +81,78 @@ const sidecarHash = async (vault: Vault, names: KeyNames, signal: AbortSignal | 
 
 /** Reads a bundle once, hashing the whole and each file where it lies. */
 export async function readBundle(
-  parts: { readonly catalog: Pick<Catalog, 'entriesOf'> },
+  parts: { readonly catalog: Pick<Catalog, 'filesByOffset'> },
   vault: Vault,
   bundle: BundleRow,
   key: string,
   call: { signal?: AbortSignal },
 ): Promise<Finding | undefined> {
-  const rows = (await parts.catalog.entriesOf(bundle.number))
-    .filter((row) => row.sha256 !== undefined && row.offset !== undefined && row.dataBundle === undefined)
-    .sort((a, b) => (a.offset as number) - (b.offset as number) || a.seq - b.seq)
   const whole = createHash('sha256')
-  const files = fileHashes(rows)
+  const files = fileHashes(parts.catalog.filesByOffset(bundle.number))
   let position = 0
   try {
     for await (const chunk of vault.read(key, undefined, call)) {
       whole.update(chunk)
-      files.update(chunk, position)
+      await files.update(chunk, position)
       position += chunk.byteLength
     }
   } catch (error) {
+    await files.close()
     if (isFirnError(error, 'vault-frozen')) return { kind: 'unread', bundle, reason: `${key} is cold: thaw it before reading` }
     if (isFirnError(error, 'vault-missing', 'damaged')) return { kind: 'damaged', bundle, reason: error.message }
     throw error
   }
-  const wrong = files.finish()
-  if (whole.digest('hex') === bundle.tarSha256 && wrong.length === 0) return undefined
-  const named = wrong.length > 0 ? `, among them ${shown(wrong[0] as Raw)}` : ''
-  const reason = `the bytes of ${key} do not match their SHA-256 (${wrong.length} files${named})`
-  return { kind: 'damaged', bundle, reason, files: wrong }
+  const wrong = await files.finish()
+  if (whole.digest('hex') === bundle.tarSha256 && wrong.count === 0) return undefined
+  const named = wrong.count > 0 ? `, among them ${shown(wrong.paths[0] as Raw)}` : ''
+  const reason = `the bytes of ${key} do not match their SHA-256 (${wrong.count} files${named})`
+  return { kind: 'damaged', bundle, reason, files: wrong.paths }
 }
 
-/** Hashes files that lie one after the other (or, hard links, at the same place) in a stream. */
-function fileHashes(rows: readonly FileRow[]) {
+/** Hashes files that lie one after the other (or, hard links, at the same place) in a stream. Of many wrong ones the first are named. */
+function fileHashes(pages: AsyncIterable<readonly FileRow[]>) {
   const wrong: Raw[] = []
-  let next = 0
+  let wrongCount = 0
+  const reading = pages[Symbol.asyncIterator]()
+  let page: readonly FileRow[] = []
+  let at = 0
   let current: { offset: number; end: number; hash: Hash; rows: FileRow[] } | undefined
-  const begin = () => {
-    const row = rows[next]
+
+  /** The next row, which stays the next. */
+  const peek = async (): Promise<FileRow | undefined> => {
+    if (at === page.length) {
+      const next = await reading.next()
+      page = next.done ? [] : next.value
+      at = 0
+    }
+    return page[at]
+  }
+  const begin = async () => {
+    const row = await peek()
     if (row === undefined) return undefined
     const same: FileRow[] = []
-    while (rows[next] !== undefined && rows[next]?.offset === row.offset && rows[next]?.size === row.size)
-      same.push(rows[next++] as FileRow)
+    for (let next = row as FileRow | undefined; next?.offset === row.offset && next?.size === row.size; next = await peek()) {
+      same.push(next as FileRow)
+      at++
+    }
     const offset = row.offset as number
     return { offset, end: offset + row.size, hash: createHash('sha256'), rows: same }
   }
   const close = () => {
     if (current === undefined) return
     const sha256 = current.hash.digest('hex')
-    for (const row of current.rows) if (row.sha256 !== sha256) wrong.push(row.path)
+    for (const row of current.rows) {
+      if (row.sha256 === sha256) continue
+      wrongCount++
+      if (wrong.length < MOST_NAMED) wrong.push(row.path)
+    }
     current = undefined
   }
   return {
-    update(chunk: Uint8Array, position: number) {
+    async update(chunk: Uint8Array, position: number) {
       const end = position + chunk.byteLength
       for (;;) {
-        current ??= begin()
+        current ??= await begin()
         if (current === undefined || current.offset > end) return
         const from = Math.max(current.offset, position)
         const to = Math.min(current.end, end)
@@ -144,12 +161,18 @@ function fileHashes(rows: readonly FileRow[]) {
         close()
       }
     },
-    finish(): Raw[] {
-      for (current ??= begin(); current !== undefined; current = begin()) close()
-      return wrong
+    /** What is wrong; what the stream did not come to is, too. */
+    async finish(): Promise<{ count: number; paths: readonly Raw[] }> {
+      for (current ??= await begin(); current !== undefined; current = await begin()) close()
+      return { count: wrongCount, paths: wrong }
     },
+    /** Lets go of the rows that were not read. */
+    close: async () => void (await reading.return?.()),
   }
 }
+
+/** Damaged files of one bundle. */
+const MOST_NAMED = 10_000
 
 /** Objects that no bundle of this catalog accounts for: pages of the listing against the catalog. */
 async function* unknownObjects(parts: CheckParts, vault: Vault, options: CheckOptions): AsyncGenerator<Finding> {

@@ -28,7 +28,7 @@ import { sentence } from './thaw-items.js'
 export interface RemoveParts {
   readonly catalog: Pick<
     Catalog,
-    'openHeld' | 'openLinkStore' | 'bundle' | 'entriesOf' | 'markReadBack' | 'audit' | 'countAudited'
+    'openHeld' | 'openLinkStore' | 'bundle' | 'filesByOffset' | 'markReadBack' | 'audit' | 'countAudited'
   >
   readonly source: Source
   /** Who removes them, for the audit. */

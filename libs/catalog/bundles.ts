@@ -6,7 +6,7 @@ import { BUNDLE_COLUMNS, type BundleRecord, bundleRowOf } from './bundle-row.js'
 import type { BundleState, BundleVerbs, SetRow } from './catalog.js'
 import { cleanText } from './clean-text.js'
 import type { Database } from './database.js'
-import { FILE_COLUMNS, type FileRows } from './file-row.js'
+import { FILE_COLUMNS, type FileRows, openFileRows } from './file-row.js'
 import { goneOwners, LEASE_END, leaseIsFree } from './leases.js'
 import { addProblems } from './problems.js'
 import { readSet } from './sets.js'
@@ -15,6 +15,8 @@ import { isUuid } from './uuid.js'
 
 /** Stranded bundles of one round: more than are packed until the next. */
 const STRANDED_AT_ONCE = 5_000
+/** A page of files that are hashed one after the other. */
+const FILES_A_PAGE = 1_000
 const LIVE = `state IN ('planned', 'packing')`
 
 export function bundleVerbs(database: Database, fileRows: FileRows): BundleVerbs {
@@ -155,6 +157,30 @@ export function bundleVerbs(database: Database, fileRows: FileRows): BundleVerbs
     },
 
     indexableFiles: (number) => fileRows.pathsOf(number),
+
+    async *filesByOffset(number) {
+      // Sorted once, on the side of the database: a bundle may have a million files.
+      const connection = await database.connect()
+      try {
+        await connection.query(
+          `CREATE TEMPORARY TABLE by_offset AS SELECT row_number() OVER (ORDER BY data_offset, seq) AS place, seq FROM file
+           WHERE bundle = ${Number(number)} AND sha256 IS NOT NULL AND data_offset IS NOT NULL AND data_bundle IS NULL`,
+        )
+        await connection.query('CREATE INDEX ON by_offset (place)')
+        const rows = openFileRows(connection)
+        for (let after = 0; ; after += FILES_A_PAGE) {
+          const page = await rows.read(
+            `SELECT ${FILE_COLUMNS} FROM by_offset o JOIN file f ON f.bundle = $1 AND f.seq = o.seq
+             WHERE o.place > $2 AND o.place <= $3 ORDER BY o.place`,
+            [number, after, after + FILES_A_PAGE],
+          )
+          if (page.length === 0) return
+          yield page
+        }
+      } finally {
+        await connection.end()
+      }
+    },
 
     async entriesOf(number) {
       return fileRows.read(`SELECT ${FILE_COLUMNS} FROM file f WHERE f.bundle = $1 ORDER BY f.seq`, [number])

@@ -242,6 +242,8 @@ export interface BundleVerbs {
   hasLiveLease(id: string, isGone: (owner: string) => boolean): Promise<boolean>
   /** Files (not directories) of a stored bundle, as the search index takes them. */
   indexableFiles(number: bigint): Promise<{ seq: number; path: Raw }[]>
+  /** Files and hard links whose data lie in the bundle's own tar, in the order of their offsets, in pages. */
+  filesByOffset(number: bigint): AsyncIterable<readonly FileRow[]>
   /** Every row of a stored bundle, in order of seq. */
   entriesOf(number: bigint): Promise<FileRow[]>
 }
