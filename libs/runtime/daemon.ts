@@ -10,7 +10,7 @@ import { createReleasers } from './releasers.js'
 import type { Runtime } from './runtime.js'
 
 /** Of `--health-port`, wherever it is an option. */
-export const HEALTH_PORT_TEXT = 'answer /healthz, /readyz and /metrics over HTTP there'
+export const HEALTH_PORT_TEXT = 'answer /healthz, /readyz and /metrics over HTTP there; a port alone: on this machine only'
 
 /** Four times a minute: one that was not seen for a whole one is gone. */
 const SHOW_MS = 15_000

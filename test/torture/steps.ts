@@ -11,6 +11,7 @@ const LOOKS = new Set(
     'catalog.strandedBundles catalog.unindexedBundles catalog.knownBundles catalog.hasLiveLease catalog.indexableFiles catalog.close',
     'catalog.retrieval catalog.items catalog.itemRows catalog.openRetrieval catalog.directories catalog.vaultUrl catalog.isOnDuty',
     'catalog.select catalog.selectHits catalog.locate catalog.locateHits catalog.neededBundles catalog.workers catalog.sets catalog.entriesOf catalog.problems',
+    'catalog.filesByOffset catalog.attemptSecret catalog.audits upload.checksum',
     'vault.stat vault.list vault.quote vault.thawStates vault.close queue.close queue.work index.close index.search',
   ].flatMap((line) => line.split(' ')),
 )
