@@ -91,7 +91,7 @@ async function breakFiles(fault: FileFault): Promise<void> {
     const { changes = false, from = 0, paths = 1, method = false } = options
     const original = Reflect.get(owner, name) as Call | undefined
     if (original === undefined) return
-    const isAsync = !name.endsWith('Sync')
+    const isAsync = !name.endsWith('Sync') && owner !== fs.realpathSync
     const patched = function (this: unknown, ...args: unknown[]): unknown {
       // An open that makes a file is a change.
       const makes =
@@ -112,7 +112,8 @@ async function breakFiles(fault: FileFault): Promise<void> {
         throw error
       })()
     }
-    Reflect.set(owner, name, patched)
+    // With what it has of its own: realpathSync.native.
+    Reflect.set(owner, name, Object.assign(patched, original))
   }
 
   const looks = 'lstat stat readdir opendir readlink readFile realpath access'.split(' ')
@@ -128,6 +129,7 @@ async function breakFiles(fault: FileFault): Promise<void> {
     patch(owner, `symlink${suffix}`, { changes: true, from: 1 })
     patch(owner, `copyFile${suffix}`, { changes: true, from: 1 })
   }
+  patch(fs.realpathSync, 'native', {})
   for (const name of ['readSync', 'fstatSync']) patch(fs, name, {})
   for (const name of 'writeSync ftruncateSync fsyncSync fdatasyncSync closeSync fchmodSync fchownSync futimesSync'.split(' '))
     patch(fs, name, { changes: true })
@@ -152,9 +154,9 @@ async function breakFiles(fault: FileFault): Promise<void> {
         func(signature) {
           const name = /(\w+)\(/.exec(signature)?.[1] ?? signature
           const original = library.func(signature)
-          const changes = /utimens|setxattr/.test(name)
+          const changes = /utimens|setxattr|unlinkat/.test(name)
           // Those two take the number of a directory first, or of the file itself.
-          const whats = /^(utimensat|statx)$/.test(name) ? 2 : 1
+          const whats = /^(utimensat|statx|openat|unlinkat)$/.test(name) ? 2 : 1
           return ((...args: unknown[]) => {
             const named: Named = { name, changes }
             if (name === 'flock' || !strikes(named, args.slice(0, whats))) return original(...(args as never[]))
