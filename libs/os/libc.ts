@@ -37,6 +37,8 @@ const AT_NO_AUTOMOUNT = 0x800
 const AT_EMPTY_PATH = 0x1000
 const STATX_BASIC_STATS = 0x7ff
 const PATH_MAX = 4096
+/** Of <fcntl.h>, the same on every Linux. */
+const O_CLOEXEC = 0o2000000
 const SEEK_DATA = 3
 const SEEK_HOLE = 4
 const LOCK_EX = 2
@@ -247,7 +249,8 @@ export function closeOpened(fd: number): boolean {
 export function openIn(directory: number, name: Raw, flags: number): number | undefined {
   const c = libc()
   if (c === undefined) return undefined
-  const fd = c.openat(directory, terminated(name), flags, 0)
+  // As Node opens: a program that is started must not keep directories of a tree open.
+  const fd = c.openat(directory, terminated(name), flags | O_CLOEXEC, 0)
   if (fd < 0) throw failure(c, 'openat', name)
   return fd
 }

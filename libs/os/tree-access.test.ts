@@ -181,6 +181,15 @@ describe('access to a tree', () => {
     closeSync(fd)
   })
 
+  test('gives no descriptor to a program that is started meanwhile', () => {
+    const { root, sub, file } = place()
+    using tree = new TreeAccess([raw(root)])
+    using held = tree.hold(raw(file))
+    held.read()
+    const listed = execFileSync('sh', ['-c', 'ls -l /proc/self/fd'], { encoding: 'utf8' })
+    expect(listed).not.toContain(sub)
+  })
+
   test('without koffi it holds, reads and removes through /proc', () => {
     const { root, sub, file, exchange } = place()
     const imports = { access: new URL('./tree-access.js', import.meta.url).href }

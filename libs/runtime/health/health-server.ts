@@ -5,6 +5,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { FirnError } from '#libs/errors/errors.js'
+import { shownJson } from '#libs/os/raw.js'
 import { reasonOf } from '../home.js'
 import type { Readiness } from './readiness.js'
 
@@ -56,7 +57,7 @@ async function answer(
   if (path === '/healthz') return send(response, 200, 'text/plain', 'ok\n')
   if (path === '/readyz') {
     const { ready, checks } = await readiness()
-    return send(response, ready ? 200 : 503, 'application/json', `${JSON.stringify({ ready, ...checks })}\n`)
+    return send(response, ready ? 200 : 503, 'application/json', `${shownJson(JSON.stringify({ ready, ...checks }))}\n`)
   }
   if (path === '/metrics') {
     const { type, text } = await metrics()
