@@ -232,8 +232,6 @@ interface ConfigFile {
 function readFile(asked: string | undefined, env: NodeJS.ProcessEnv, wrong: string[]): ConfigFile | undefined {
   const path =
     asked === undefined ? join(env['XDG_CONFIG_HOME'] || join(homeOf(env), '.config'), 'firn', 'config.yaml') : resolve(asked)
-  const distrust = whyPathIsNotTrusted(path)
-  if (distrust !== undefined) wrong.push(`${path} cannot be trusted: ${distrust}`)
   let text: string
   try {
     text = readFileSync(path, 'utf8')
@@ -244,6 +242,9 @@ function readFile(asked: string | undefined, env: NodeJS.ProcessEnv, wrong: stri
       wrong.push(`${path} cannot be read (${errnoOf(error) ?? error})`)
     return undefined
   }
+  // The usual place may be in the home of somebody else (`sudo -E`): of what is not there nothing is believed.
+  const distrust = whyPathIsNotTrusted(path)
+  if (distrust !== undefined) wrong.push(`${path} cannot be trusted: ${distrust}`)
   let values: unknown
   try {
     // Loaded where there is a file: a tenth of a second that most commands need not wait for.
