@@ -2,7 +2,7 @@
 import { statfs } from 'node:fs/promises'
 import { EXIT } from '#libs/errors/errors.js'
 import { libcNotice } from '#libs/os/libc.js'
-import { exposed } from '#libs/runtime/clear-text.js'
+import { exposed, shownHost } from '#libs/runtime/clear-text.js'
 import { type CommandSpec, type CommonFlags, commonOptions } from '#libs/runtime/command.js'
 import { openRuntime } from '#libs/runtime/runtime.js'
 import { formatBytes, plural } from '#libs/runtime/terminal/sizes.js'
@@ -38,7 +38,7 @@ export const doctorCommand: CommandSpec<CommonFlags> = {
       const open = Object.entries(urls).flatMap(([what, url]) => {
         const found = exposed(url)
         if (found === undefined) return []
-        return `${what} ${found.host} ${found.exposure === 'clear' ? 'in clear text' : 'by TLS that is not verified'}`
+        return `${what} ${shownHost(url, found.host)} ${found.exposure === 'clear' ? 'in clear text' : 'by TLS that is not verified'}`
       })
       return open.length === 0 ? 'on this machine, or by verified TLS' : `declared insecure: ${open.join(', ')}`
     })

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals'
-import { exposed, isDeclaredInsecure, withoutDeclaration } from './clear-text.js'
+import { exposed, isDeclaredInsecure, shownHost, withoutDeclaration } from './clear-text.js'
 
 describe('a connection', () => {
   test.each([
@@ -40,6 +40,13 @@ describe('a connection', () => {
   test('goes where the environment of libpq says, too', () => {
     expect(exposed('postgres:///firn', { PGHOST: 'db' })).toMatchObject({ host: 'db' })
     expect(exposed('postgres:///firn', { PGHOST: 'db', PGSSLMODE: 'verify-full' })).toBeUndefined()
+  })
+
+  test('is named without what may be a piece of a password', () => {
+    for (const url of ['redis://u:a?b@h', 'redis://S3CRET/x@h', 'postgres://u:S3CRET#x@h/db', 'http://S3CRET?x@h'])
+      expect([url, shownHost(url, exposed(url)?.host ?? '')]).toEqual([url, 'its server'])
+    expect(shownHost('redis://:x@redis:6379/1', 'redis')).toBe('redis')
+    expect(shownHost('postgres://u@db/x?host=db2', 'db2')).toBe('db2')
   })
 
   test('may be declared insecure, which no adapter sees', () => {

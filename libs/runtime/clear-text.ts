@@ -70,6 +70,10 @@ function hostsOf(place: string): string[] {
     .map((one) => /^\[([^\]]*)\]/.exec(one)?.[1] ?? one.replace(/:\d*$/, ''))
 }
 
+/** A server's name for a sentence: what looks otherwise may be a piece of a password that a `?` or a `/` cut off. */
+export const shownHost = (url: string, host: string): string =>
+  /^[A-Za-z0-9._:-]+$/.test(host) && !/^[^?#]*:\/\/[^/?#@]*[/?#].*@/s.test(url) ? host : 'its server'
+
 /** A socket's directory, or a loopback address. */
 const isOnThisMachine = (host: string): boolean =>
   host === '' || host.startsWith('/') || /^(?:localhost|127(?:\.\d{1,3}){3}|::1)$/i.test(host)

@@ -9,7 +9,7 @@ import { join, resolve } from 'node:path'
 import { errnoOf, FirnError } from '#libs/errors/errors.js'
 import { redacted } from '#libs/errors/redacted.js'
 import { SHIPPED_PRICES } from '#libs/vault/prices/shipped-prices.js'
-import { exposed, isDeclaredInsecure, withoutDeclaration } from './clear-text.js'
+import { exposed, isDeclaredInsecure, shownHost, withoutDeclaration } from './clear-text.js'
 import { refuseHome } from './home.js'
 import { nearest } from './nearest.js'
 import { parseSize } from './terminal/sizes.js'
@@ -178,7 +178,7 @@ function declared(url: string, variable: string, env: NodeJS.ProcessEnv): string
   if (found === undefined) return url
   const how = found.exposure === 'clear' ? 'in clear text' : 'by TLS that is not verified'
   throw new Error(
-    `reaches ${found.host} ${how}: write ${found.instead}, or add insecure=1 to ${variable} if nobody else is on that network`,
+    `reaches ${shownHost(url, found.host)} ${how}: write ${found.instead}, or add insecure=1 to ${variable} if nobody else is on that network`,
   )
 }
 
