@@ -86,11 +86,11 @@ export function sightOf(set: Pick<SetRow, 'host' | 'marks'>, { host, alone }: Lo
 
 /**
  * The first root that lies, where it really is, below none of the allowed ones. Undefined if all do; everything is allowed where none is
- * said. A root that is not there is no trouble: nothing is read of it.
+ * said. A root of which nobody knows where it is is no trouble: nothing was read of it.
  */
 export function forbiddenRoot(real: readonly (Raw | undefined)[], allowed: readonly Raw[] | undefined): Raw | undefined {
   if (allowed === undefined) return undefined
-  const places = allowed.map(realPlace)
+  const places = allowed.flatMap((path) => [path, realPlace(path)])
   return real.find((root) => root !== undefined && !places.some((place) => isWithin(root, place)))
 }
 

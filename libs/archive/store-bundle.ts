@@ -116,9 +116,9 @@ function mustSee(parts: StoreParts, { bundle, set, plan }: Leased, events: Store
 
 /** Where the roots really are; hands the bundle back where this host may not read one of them, whatever the row says. */
 function mustBeAllowed(parts: StoreParts, { bundle, set }: Leased, events: StoreEvents): (Raw | undefined)[] {
-  const now = realRoots(set.roots)
   const crawled = crawledRoots(set)
-  const roots = now.map((root, index) => crawled[index] ?? root)
+  // What is not there now may be there when it is read: then nothing but what was judged here, and no symlink, leads to it.
+  const roots = realRoots(set.roots).map((root, index) => crawled[index] ?? root ?? (parts.allowedRoots && set.roots[index]))
   const forbidden = forbiddenRoot(roots, parts.allowedRoots)
   if (forbidden === undefined) return roots
   const reason = `${shown(forbidden)} lies outside FIRN_ROOTS`

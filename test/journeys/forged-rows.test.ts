@@ -1,5 +1,5 @@
 /** Whoever may write to the catalog commands neither where bytes go nor what is read nor where files are placed: the configuration does. */
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals'
 import pg from 'pg'
@@ -79,6 +79,18 @@ describe('forged rows', () => {
     await work({ FIRN_ROOTS: `${other}:${tree}` }, async () => (await states(set)).join() === 'stored')
     const refused = await at.run('archive-files', ['-r', tree], { FIRN_ROOTS: other })
     expect(refused).toMatchObject({ code: 2, stderr: expect.stringMatching(/outside FIRN_ROOTS/) })
+    // Nor is a tree read that comes to be only after the look: of what is not there the path counts.
+    mkdirSync(at.path('gone/tree'), { recursive: true })
+    tree = at.path('gone/tree')
+    makeFiles(tree, 1)
+    const late = await planned()
+    rmSync(at.path('gone'), { recursive: true })
+    await sql.query('UPDATE "set" SET marks = NULL WHERE id = $1', [late])
+    const wary = at.start('firn', ['worker', '--grace', '1'], { FIRN_ROOTS: other })
+    await says(wary, 'outside FIRN_ROOTS')
+    wary.kill('SIGTERM')
+    await wary.ended
+    expect(await states(late)).toEqual(['planned'])
   }, 120_000)
 
   test('a find opens no vault that is not configured: exit 2, with the line to add', async () => {
