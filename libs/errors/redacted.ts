@@ -1,23 +1,7 @@
 /** URLs for screens and logs. What is not known to be harmless is hidden rather than shown. */
 
 /** Options whose values may be shown. Those that hold URLs are taken apart in turn. */
-const SHOWN = new Set([
-  ...[
-    'class',
-    'connect_timeout',
-    'db',
-    'family',
-    'host',
-    'insecure',
-    'lock',
-    'name',
-    'port',
-    'prices',
-    'region',
-    'sslmode',
-    'thaw',
-  ],
-])
+const SHOWN = new Set('class connect_timeout db family host insecure lock name port prices region sslmode thaw'.split(' '))
 const URLS = new Set(['endpoint', 'manifests'])
 
 /** A place that has a path with an `@` in it, and never user-info there. */
