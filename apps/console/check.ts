@@ -1,6 +1,7 @@
 /** `firn check`: does the vault hold what the catalog says, and nothing that nobody knows? */
 import { checkVault } from '#libs/archive/check.js'
-import { EXIT, FirnError } from '#libs/errors/errors.js'
+import { mustBeThere } from '#libs/archive/own-vault.js'
+import { EXIT, FirnError, isFirnError } from '#libs/errors/errors.js'
 import { shown, shownText } from '#libs/os/raw.js'
 import { type CommandSpec, type CommonFlags, commonOptions } from '#libs/runtime/command.js'
 import { openRuntime } from '#libs/runtime/runtime.js'
@@ -29,8 +30,18 @@ export const checkCommand: CommandSpec<CheckFlags> = {
     let bytes = 0
     let wrong = 0
     let unread = 0
+    let away = 0
     for (const { id, url } of await catalog.vaults()) {
       const vault = await runtime.vaults.open(url)
+      try {
+        await mustBeThere(vault, signal)
+      } catch (error) {
+        if (!isFirnError(error, 'vault-away', 'vault-failed')) throw error
+        away++ // nothing is said of its bundles, and nothing marked
+        reporter.warn(shownText(error.message))
+        await reporter.message('problem', { kind: 'vault-away', vault: id, reason: error.message })
+        continue
+      }
       const findings = checkVault({ catalog }, vault, {
         readData: flags.readData ?? false,
         ...(subset && { subset }),
@@ -63,15 +74,16 @@ export const checkCommand: CommandSpec<CheckFlags> = {
         })
       }
     }
-    const exitCode = wrong === 0 ? EXIT.done : EXIT.failed
+    const exitCode = wrong > 0 ? EXIT.failed : away > 0 ? EXIT.tryAgain : EXIT.done
     reporter.note(
       `checked ${plural(bundles, 'bundle')}${flags.readData ? (unread > 0 ? ', every byte that can be read' : ', every byte') : ''}: ${wrong === 0 ? 'all is well' : `${plural(wrong, 'thing')} wrong`}`,
     )
+    if (away > 0) reporter.note(`${plural(away, 'vault')} could not be reached, and ${away === 1 ? 'was' : 'were'} not checked`)
     if (unread > 0)
       reporter.note(
         `${plural(unread, 'bundle')} ${unread === 1 ? 'is' : 'are'} cold and ${unread === 1 ? 'was' : 'were'} not read`,
       )
-    await reporter.message('summary', { bundles, bytes, wrong, unread, exit_code: exitCode })
+    await reporter.message('summary', { bundles, bytes, wrong, unread, vaults_away: away, exit_code: exitCode })
     return exitCode
   },
 }

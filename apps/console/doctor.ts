@@ -1,6 +1,7 @@
 /** `firn doctor`: is everything there that Firn needs, here and now? */
 import { statfs } from 'node:fs/promises'
-import { EXIT } from '#libs/errors/errors.js'
+import { mustBeThere } from '#libs/archive/own-vault.js'
+import { EXIT, errnoOf, isFirnError } from '#libs/errors/errors.js'
 import { libcNotice } from '#libs/os/libc.js'
 import { exposed, shownHost } from '#libs/runtime/clear-text.js'
 import { type CommandSpec, type CommonFlags, commonOptions } from '#libs/runtime/command.js'
@@ -30,8 +31,11 @@ export const doctorCommand: CommandSpec<CommonFlags> = {
     await look('node', () => `${process.version} on ${process.platform} ${process.arch}`)
     await look('system calls', () => libcNotice() ?? 'times in nanoseconds, xattrs, holes and locks are available')
     await look('home', async () => {
-      const { bavail, bsize } = await statfs(config.home)
-      return `${config.home}, ${formatBytes(bavail * bsize)} free`
+      const found = await statfs(config.home).catch((error: unknown) => {
+        if (errnoOf(error) !== 'ENOENT') throw error
+      })
+      if (!found) return `${config.home} is not there yet; the first command that needs it makes it`
+      return `${config.home}, ${formatBytes(found.bavail * found.bsize)} free`
     })
     await look('connections', () => {
       const urls = { database: config.databaseUrl, queue: config.queueUrl, index: config.searchUrl, vault: config.vaultUrl }
@@ -57,7 +61,14 @@ export const doctorCommand: CommandSpec<CommonFlags> = {
     })
     await look('vault', async () => {
       const vault = await runtime.vaults.open(config.vaultUrl)
-      await vault.prepare({ signal })
+      const isKnown = (await (await runtime.catalog()).vaultUrl(vault.id)) !== undefined
+      if (isKnown) await mustBeThere(vault, signal)
+      try {
+        await vault.prepare({ signal, make: false })
+      } catch (error) {
+        if (isKnown || !isFirnError(error, 'vault-away')) throw error
+        return `${vault.id} is not there yet; the first archive makes it`
+      }
       return `${vault.id} can be written`
     })
     const exitCode = failed === 0 ? EXIT.done : EXIT.failed

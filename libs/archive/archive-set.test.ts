@@ -6,6 +6,7 @@ import { all, isAccounted, openStory, type ScratchStory, smallFiles } from './sc
 let at: ScratchStory
 beforeAll(async () => {
   at = await openStory()
+  await at.claim()
 })
 afterAll(async () => at[Symbol.asyncDispose]())
 

@@ -1,6 +1,7 @@
 /**
  * `firn-vault.json` says which catalog writes a vault. Two catalogs that write one vault would each call the other's bundles unknown;
- * so the second may read, and its writing is refused with a sentence until `rebuild-catalog --take-over`.
+ * so the second may read, and its writing is refused with a sentence until `rebuild-catalog --take-over`. A vault that the catalog knows is
+ * there only if its note is.
  */
 import { FirnError, isFirnError } from '#libs/errors/errors.js'
 import type { Vault } from '#libs/vault/vault.js'
@@ -29,6 +30,19 @@ export async function ownerOf(vault: Vault, options: { signal?: AbortSignal } = 
     // said below
   }
   throw new FirnError('vault-refused', `${OWNER_KEY} in ${vault.id} is not readable as firn-vault/1: is this a vault of Firn's?`)
+}
+
+/**
+ * Of a vault that the catalog knows, and that was claimed then: without its note, what is at its place is not the vault but, for example,
+ * the mount point of its disk. Throws `vault-away`, before anything is made, marked or removed.
+ */
+export async function mustBeThere(vault: Vault, signal?: AbortSignal): Promise<string> {
+  const owner = await ownerOf(vault, signal ? { signal } : {})
+  if (owner !== undefined) return owner
+  throw new FirnError(
+    'vault-away',
+    `${vault.id} holds no ${OWNER_KEY}, which a vault has that this catalog knows: is its disk mounted? (If that file alone was lost, firn rebuild-catalog --from ${vault.id} --take-over writes it again.)`,
+  )
 }
 
 /** Before the first write: claims a vault without an owner; refuses one that another catalog owns, unless it is to be taken over. */

@@ -13,7 +13,7 @@ import { storeBundle } from './store-bundle.js'
 let at: ScratchStory
 beforeAll(async () => {
   at = await openStory()
-  await at.vault.prepare()
+  await at.claim()
 })
 afterAll(async () => at[Symbol.asyncDispose]())
 

@@ -19,6 +19,7 @@ import { type ArchiveRunOptions, archiveRun } from './archive-run.js'
 import { checkVault, type Finding } from './check.js'
 import { type CrawlOptions, optionsToJson } from './crawl-options.js'
 import { consentTo, offerFor } from './offer.js'
+import { claimVault } from './own-vault.js'
 import { agree, openRetrieval, type RetrieveOptions, type RetrieveRequest, retrieve } from './retrieve.js'
 
 export interface ScratchStory extends AsyncDisposable {
@@ -38,6 +39,8 @@ export interface ScratchStory extends AsyncDisposable {
   path(...names: string[]): string
   /** Files of the tree by name and content; returns its root. */
   tree(name: string, files: Readonly<Record<string, string | Buffer>>): string
+  /** As a run does before it makes a set: for tests that make sets themselves. */
+  claim(): Promise<void>
   request(roots: readonly string[], more?: Partial<CrawlOptions>, facts?: { description?: string; tags?: string[] }): SetRequest
   archive(request: SetRequest, options?: Partial<ArchiveRunOptions>): Promise<SetRow>
   bundlesOf(set: Pick<SetRow, 'id'>): Promise<BundleRow[]>
@@ -108,6 +111,10 @@ export async function openStory(options: StoryOptions = {}): Promise<ScratchStor
         writeFileSync(join(root, file), content)
       }
       return root
+    },
+    async claim() {
+      await vault.prepare()
+      await claimVault(vault, catalog.catalogId)
     },
     request: (roots, more = {}, facts = {}) => ({
       host: 'alpha',

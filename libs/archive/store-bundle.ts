@@ -17,6 +17,7 @@ import type { Vault } from '#libs/vault/vault.js'
 import { adoptEarlier } from './adopt-attempt.js'
 import { optionsFromJson } from './crawl-options.js'
 import { keepLease } from './keep-lease.js'
+import { mustBeThere } from './own-vault.js'
 import type { Room } from './room.js'
 import { crawledRoots, forbiddenRoot, type Looker, realRoots, sightOf } from './root-sight.js'
 import type { Vaults } from './vaults.js'
@@ -74,6 +75,7 @@ export async function storeBundle(
     begun = true
     options.onBegun?.(answer.bundle)
     const vault = await parts.vaults.open(answer.set.vaultUrl)
+    await mustBeThere(vault, lease.signal)
     const { stored, problems } =
       (await adoptEarlier(vault, answer, lease.signal)) ??
       (await within(vault.readsBack ? options.room : undefined, answer, lease.signal, () =>
@@ -99,7 +101,7 @@ export async function storeBundle(
  * bundle's: it stays planned, and the reconciler wakes it again.
  */
 export async function giveUpBundle(parts: Pick<StoreParts, 'catalog'>, bundleId: string, error: unknown): Promise<void> {
-  if (isFirnError(error, 'vault-full', 'vault-refused', 'database-full', 'lease-lost', 'try-again')) return
+  if (isFirnError(error, 'vault-full', 'vault-refused', 'vault-away', 'database-full', 'lease-lost', 'try-again')) return
   const bundle = await parts.catalog.bundle(bundleId)
   if (bundle === undefined) return
   await parts.catalog.failBundle(bundleId, bundle.attempt, error instanceof Error ? error.message : String(error))

@@ -178,7 +178,10 @@ function changeOf(item: ItemRow, verdict: Verdict): ItemChange | undefined {
 /** Not worth another try: the object is not there or not what it was, or somebody must do something first. */
 function isFinal(error: unknown, { patient = false }: ThawOptions): boolean {
   if (!(error instanceof FirnError)) return true
-  return isFirnError(error, 'vault-missing', 'damaged', 'failed') || (!patient && isFirnError(error, 'usage', 'vault-refused'))
+  return (
+    isFirnError(error, 'vault-missing', 'damaged', 'failed') ||
+    (!patient && isFirnError(error, 'usage', 'vault-refused', 'vault-away'))
+  )
 }
 
 /** What is asked of the vault at once: of each key one range. Items that want other ranges of a key are asked about again. */

@@ -48,7 +48,7 @@ export async function startWorkers(
     {
       concurrency: parts.alone ? concurrency * UNDER_WAY_PER_WORKER : concurrency,
       onFailed: async ({ bundleId }, error, final) => {
-        if (options.onVaultTrouble && isFirnError(error, 'vault-full', 'vault-refused')) {
+        if (options.onVaultTrouble && isFirnError(error, 'vault-full', 'vault-refused', 'vault-away')) {
           await options.onVaultTrouble(error, bundleId)
           return // told once, by whoever ends; the bundle stays planned
         }

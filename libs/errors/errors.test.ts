@@ -8,6 +8,7 @@ describe('exit codes', () => {
   const table: Record<ErrorCode, number> = {
     usage: 2,
     'vault-refused': 2,
+    'vault-away': 75,
     'vault-full': 1,
     'vault-failed': 75,
     'vault-missing': 1,

@@ -16,8 +16,10 @@ export type ExitCode = (typeof EXIT)[keyof typeof EXIT]
 const EXIT_OF = {
   /** The command line, the configuration or the environment is wrong; nothing was begun. */
   usage: EXIT.usage,
-  /** A vault refuses to be written: not there, no permission, owned by another catalog. */
+  /** A vault refuses to be written: no permission, owned by another catalog. */
   'vault-refused': EXIT.usage,
+  /** What is at the vault's place is not the vault: its disk is not mounted, or it is gone. */
+  'vault-away': EXIT.tryAgain,
   /** A vault has no room left. The run stops. */
   'vault-full': EXIT.failed,
   /** A vault failed in a way that may pass: retry, and in the end tell the caller to come back. */

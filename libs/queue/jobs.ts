@@ -43,4 +43,4 @@ export const jobId = <K extends JobName>(name: K, payload: Jobs[K]): string =>
 
 /** Whether another attempt would only fail again: somebody must do something first. */
 export const isFinal = (error: unknown): boolean =>
-  isFirnError(error, 'usage', 'vault-refused', 'vault-full', 'vault-missing', 'damaged', 'database-newer')
+  isFirnError(error, 'usage', 'vault-refused', 'vault-away', 'vault-full', 'vault-missing', 'damaged', 'database-newer')

@@ -262,7 +262,15 @@ export function describeQueue(name: string, create: () => Promise<QueueStore>): 
         ])
       })
 
-      for (const code of ['usage', 'vault-refused', 'vault-full', 'vault-missing', 'damaged', 'database-newer'] as const) {
+      for (const code of [
+        'usage',
+        'vault-refused',
+        'vault-away',
+        'vault-full',
+        'vault-missing',
+        'damaged',
+        'database-newer',
+      ] as const) {
         test(`that fails with ${code} is not tried again`, async () => {
           const finals: boolean[] = []
           await work(

@@ -7,7 +7,7 @@
  * - Durable: when `complete` or `put` returns, the object survives a power cut.
  * - Read-after-write: what `complete` or `put` returned is seen by `stat`, `list` and `read` of every process at once.
  * - An aborted call changes nothing that a later call could mistake for an object.
- * Errors are FirnErrors: vault-refused (never retry), vault-full, vault-failed (retry), vault-missing, vault-exists, vault-frozen.
+ * Errors are FirnErrors: vault-refused (never retry), vault-away (its place is gone), vault-full, vault-failed (retry), vault-missing, vault-exists, vault-frozen.
  */
 export interface Vault {
   /** What names this vault in the catalog: scheme and place, without options. `local:/srv/vault`. */
@@ -25,8 +25,11 @@ export interface Vault {
   /** The largest object that it can take; whatever there is room for where it is left out. */
   readonly maxObjectBytes?: number
 
-  /** Can it be written? Makes the place where it is not there yet. Throws `vault-refused` with the reason. */
-  prepare(options?: CallOptions): Promise<void>
+  /**
+   * Can it be written? Makes the place if it is not there yet, unless `make` is false: then it throws `vault-away`. Throws `vault-refused`
+   * with the reason.
+   */
+  prepare(options?: CallOptions & { make?: boolean }): Promise<void>
 
   /**
    * Begins an object of unknown size. Cold class, if the vault has classes. `expectedBytes`: about how large it will be, where that is

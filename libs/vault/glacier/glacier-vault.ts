@@ -155,9 +155,9 @@ export function openGlacierVault(options: GlacierVaultOptions): Vault {
     thawsRanges: true,
     maxObjectBytes: LARGEST_ARCHIVE,
 
-    async prepare({ signal } = {}) {
+    async prepare({ signal, make = true } = {}) {
       signal?.throwIfAborted()
-      await companion.prepare(signal ? { signal } : {})
+      await companion.prepare(signal ? { signal, make } : { make })
       const what = `The vault ${id} cannot be used`
       try {
         await again(what, () => client.send(new DescribeVaultCommand(service.vault), sendOptions(signal)), {
@@ -166,6 +166,7 @@ export function openGlacierVault(options: GlacierVaultOptions): Vault {
         })
       } catch (error) {
         if (!isNotFound(error)) throw error
+        if (!make) throw new FirnError('vault-away', `The vault ${id} is not there.`, { cause: error })
         await again(what, () => client.send(new CreateVaultCommand(service.vault), sendOptions(signal)), signal ? { signal } : {})
       }
     },

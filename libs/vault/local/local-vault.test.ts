@@ -171,7 +171,7 @@ describe('a vault in a directory', () => {
     await withVault(async (vault) => {
       await vault.put('a', Buffer.from('x'))
       await rm(directory, { recursive: true })
-      const gone = { code: 'vault-refused', message: expect.stringMatching(/is its disk mounted/) }
+      const gone = { code: 'vault-away', message: expect.stringMatching(/is its disk mounted/) }
       await expect(vault.stat('a')).rejects.toMatchObject(gone)
       await expect(vault.read('a', undefined)[Symbol.asyncIterator]().next()).rejects.toMatchObject(gone)
       await expect(vault.list('')[Symbol.asyncIterator]().next()).rejects.toMatchObject(gone)

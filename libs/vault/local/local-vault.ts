@@ -87,7 +87,7 @@ export function openLocalVault(options: LocalVaultOptions): Vault {
       (found) => found.isDirectory(),
       () => false,
     )
-    if (!there) throw new FirnError('vault-refused', `The vault ${id} is not there: is its disk mounted?`)
+    if (!there) throw new FirnError('vault-away', `The vault ${id} is not there: is its disk mounted?`)
   }
 
   async function explained<T>(explain: (error: unknown) => unknown, step: () => Promise<T>): Promise<T> {
@@ -216,10 +216,11 @@ export function openLocalVault(options: LocalVaultOptions): Vault {
     id,
     readsBack: true,
 
-    async prepare({ signal } = {}) {
+    async prepare({ signal, make = true } = {}) {
       const explain = (error: unknown) => localError(error, `The vault ${id} cannot be used`)
       try {
         signal?.throwIfAborted()
+        if (!make) await checkRoot()
         for (const missing of await missingDirectories(root)) {
           await createDirectory(missing).catch((error) => {
             if (errnoOf(error) !== 'EEXIST') throw error
