@@ -14,6 +14,8 @@ import { describeWithServer, serverUrl } from './tools.js'
 
 export interface Installation extends Home {
   readonly vault: SeenVault
+  /** A further vault that each process is configured for, below `with-own`; nothing is there until it is written. */
+  readonly further: string
   /** The environment of another installation, with a catalog of its own, on the same vault. */
   elsewhere(): Promise<NodeJS.ProcessEnv>
   dispose(): Promise<void>
@@ -34,6 +36,8 @@ export interface InstallationOptions {
   readonly cold?: boolean
 }
 
+const furtherOf = (at: Home): string => `local:${at.path('with-own', 'kept', 'vault')}`
+
 type Open = (options?: InstallationOptions) => Promise<Installation>
 
 /** The same tests in each mode: embedded by `npm test`, distributed in the tier that has the servers. */
@@ -48,8 +52,10 @@ async function openEmbedded({ cold = false }: InstallationOptions = {}): Promise
   const id = `local:${directory}`
   const url = cold ? `${id}?thaw=2&prices=DEEP_ARCHIVE` : id
   at.env['FIRN_VAULT_URL'] = url
+  at.env['FIRN_VAULTS'] = furtherOf(at)
   return {
     ...at,
+    further: furtherOf(at),
     vault: {
       id,
       url,
@@ -94,6 +100,7 @@ async function openDistributed({ cold = false }: InstallationOptions = {}): Prom
       AWS_SECRET_ACCESS_KEY: cloud.credentials.secretAccessKey,
     })
     releases.push(() => at.dispose())
+    at.env['FIRN_VAULTS'] = furtherOf(at)
     await expectDone(at, 'migrate')
     releases.push(letHoursPass(cloud))
     for (const daemon of ['worker', 'retriever']) {
@@ -106,6 +113,7 @@ async function openDistributed({ cold = false }: InstallationOptions = {}): Prom
     }
     return {
       ...at,
+      further: furtherOf(at),
       vault: {
         id: `s3://${BUCKET}/archive`,
         url,
