@@ -1,6 +1,7 @@
 /** What deploy/ and the docs say in two places says the same in both. */
 import { readFileSync } from 'node:fs'
 import { expect, test } from '@jest/globals'
+import { parseAllDocuments } from 'yaml'
 
 const text = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8')
 
@@ -15,4 +16,52 @@ test('no password stands in a command, an entrypoint or a health check of the co
   expect(arguments_.length).toBeGreaterThan(10)
   // `$$` is the container's own environment, which the shell reads.
   expect(arguments_.filter((line) => /(?<!\$)\$\{?\w*(PASSWORD|SECRET|KEY)/.test(line))).toEqual([])
+})
+
+interface Container {
+  readonly volumeMounts: readonly { readonly name: string }[]
+  readonly args: readonly string[]
+  readonly envFrom: readonly { readonly secretRef?: { readonly name: string } }[]
+  readonly securityContext: object
+}
+interface Pod {
+  readonly volumes: readonly { readonly name: string }[]
+  readonly automountServiceAccountToken?: boolean
+  readonly enableServiceLinks?: boolean
+  readonly securityContext?: object
+  readonly containers: readonly Container[]
+}
+interface Resource {
+  readonly kind: string
+  readonly spec?: { readonly template?: { spec: Pod }; readonly jobTemplate?: { spec: { template: { spec: Pod } } } }
+}
+
+test('each pod of the Kubernetes example has the secret of its own role, no token, and no right that it does not need', () => {
+  const resources = parseAllDocuments(text('deploy/kubernetes/firn.yaml')).map((document) => document.toJS() as Resource)
+  expect(resources.map(({ kind }) => kind)).toContain('NetworkPolicy')
+  const pods = resources.flatMap(({ spec }) => spec?.template?.spec ?? spec?.jobTemplate?.spec.template.spec ?? [])
+  const secrets = pods.flatMap(({ containers }) =>
+    containers.map(({ args, envFrom }) => [args[0], envFrom.flatMap(({ secretRef }) => secretRef?.name ?? [])]),
+  )
+  expect(secrets).toEqual([
+    ['migrate', ['firn-owner']],
+    ['worker', ['firn-worker']],
+    ['retriever', ['firn-retriever']],
+    ['archive', ['firn-crawler']],
+  ])
+  for (const { containers, ...pod } of pods) {
+    expect(pod).toMatchObject({
+      automountServiceAccountToken: false,
+      enableServiceLinks: false,
+      securityContext: { runAsNonRoot: true, seccompProfile: { type: 'RuntimeDefault' } },
+    })
+    for (const { securityContext, volumeMounts } of containers) {
+      expect(pod.volumes.map(({ name }) => name)).toEqual(volumeMounts.map(({ name }) => name))
+      expect(securityContext).toMatchObject({
+        allowPrivilegeEscalation: false,
+        readOnlyRootFilesystem: true,
+        capabilities: { drop: ['ALL'] },
+      })
+    }
+  }
 })

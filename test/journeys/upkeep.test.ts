@@ -68,4 +68,22 @@ describe('an archive of three bundles', () => {
     expect((await up.ended).code).toBe(143)
     expect(lookAt(at.path('home', 'restore', id, at.path('tree')))).toEqual(lookAt(at.path('tree')))
   }, 90_000)
+
+  test('remembers who asked for what, who removed what, and who took a vault over', async () => {
+    const vault = `local:${at.home}/vault`
+    expect((await at.run('firn', ['rebuild-catalog', '--from', vault, '--take-over'])).code).toBe(0)
+    expect((await at.run('archive-files', ['-r', '--delete-after-archive', '--yes', 'tree'])).code).toBe(0)
+    const status = await at.run('firn', ['status', '--json'])
+    const audits = status.messages.filter(({ message_type }) => message_type === 'audit')
+    const by = expect.stringMatching(/^[^@]+@[^@]+$/)
+    const { bytes } = audits.find(({ kind }) => kind === 'retrieval') ?? {}
+    expect(bytes).toBeGreaterThan(0)
+    expect(audits).toEqual([
+      expect.objectContaining({ kind: 'deletion', by, files: 30, bytes, detail: expect.objectContaining({ vault }) }),
+      expect.objectContaining({ kind: 'take-over', by, subject: vault }),
+      expect.objectContaining({ kind: 'retrieval', by, files: 30, bytes, usd: 0 }),
+    ])
+    const { stdout } = await at.run('firn', ['status'])
+    expect(stdout.match(/^audit {2}.*@\S+ (took over|retrieved|removed).*$/gm)).toHaveLength(3)
+  }, 90_000)
 })

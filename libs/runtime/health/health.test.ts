@@ -53,6 +53,23 @@ describe('the health server', () => {
     expect((await get('/healthz', 'POST')).status).toBe(405)
   })
 
+  test('listens on loopback alone, unless an address is given', async () => {
+    const rest = { readiness: openReadiness({}), metrics: async () => ({ type: '', text: '' }) }
+    // Another address of this machine, which a server on every address answers at.
+    const isReached = async (address: string) => {
+      const open = await openHealthServer({ address, ...rest })
+      try {
+        return await fetch(`http://127.0.0.2:${open.port}/healthz`).then(
+          ({ ok }) => ok,
+          () => false,
+        )
+      } finally {
+        await open.close()
+      }
+    }
+    expect([await isReached('0'), await isReached('0.0.0.0:0')]).toEqual([false, true])
+  })
+
   test('says in a sentence that its port is taken', async () => {
     await serve({})
     const address = `127.0.0.1:${server?.port}`

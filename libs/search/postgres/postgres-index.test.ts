@@ -86,6 +86,18 @@ describe('an index in Postgres', () => {
     }
   })
 
+  test('sweeps away what an earlier rebuild left, whatever it is called', async () => {
+    const index = await open()
+    await index.addBundle(bundle(1n, '/x/kept'))
+    const left = 'run_next_"; DROP TABLE firn_search.version; --'
+    await ask(database.url, `CREATE TABLE firn_search."${left.replace('"', '""')}" (x int)`)
+    await index.rebuild((next) => next.addBundle(bundle(1n, '/x/kept')))
+    expect(await hits(index, 'kept')).toEqual([{ bundleNumber: 1n, seq: 0 }])
+    const tables = await ask(database.url, "SELECT relname FROM pg_class WHERE relnamespace = 'firn_search'::regnamespace")
+    expect(tables).toContainEqual({ relname: 'version' })
+    expect(tables).not.toContainEqual({ relname: left })
+  })
+
   test('compares texts, so that words of one hash stay two', async () => {
     // FNV-1a of 32 bits is the same for both: https://softwareengineering.stackexchange.com/questions/49550
     const index = await open()

@@ -1,6 +1,6 @@
 /** A vault in a directory: objects are files under their keys, with nothing else in between, so that `tar` and `ls` can read it. */
 import { constants } from 'node:fs'
-import { open, opendir, stat, unlink } from 'node:fs/promises'
+import { access, open, opendir, stat, unlink } from 'node:fs/promises'
 import { dirname, join, normalize } from 'node:path'
 import { errnoOf, FirnError } from '#libs/errors/errors.js'
 import { checkKey, checkPrefix } from '../object-key.js'
@@ -81,13 +81,15 @@ export function openLocalVault(options: LocalVaultOptions): Vault {
     return { path: join(root, key), explain: (error) => localError(error, `The vault ${id} cannot ${verb} ${key}`) }
   }
 
+  const away = () => new FirnError('vault-away', `The vault ${id} is not there: is its disk mounted?`)
+
   /** ENOENT of an object is one thing, of the whole vault another: an unmounted disk must not look like lost bundles. */
   async function checkRoot(): Promise<void> {
     const there = await stat(root).then(
       (found) => found.isDirectory(),
       () => false,
     )
-    if (!there) throw new FirnError('vault-away', `The vault ${id} is not there: is its disk mounted?`)
+    if (!there) throw away()
   }
 
   async function explained<T>(explain: (error: unknown) => unknown, step: () => Promise<T>): Promise<T> {
@@ -220,12 +222,16 @@ export function openLocalVault(options: LocalVaultOptions): Vault {
       const explain = (error: unknown) => localError(error, `The vault ${id} cannot be used`)
       try {
         signal?.throwIfAborted()
-        if (!make) await checkRoot()
-        for (const missing of await missingDirectories(root)) {
-          await createDirectory(missing).catch((error) => {
+        const missing = await missingDirectories(root)
+        if (!make && missing[0] !== undefined) {
+          await access(dirname(missing[0]), constants.W_OK) // or it could not be made either
+          throw away()
+        }
+        for (const directory of missing) {
+          await createDirectory(directory).catch((error) => {
             if (errnoOf(error) !== 'EEXIST') throw error
           })
-          await syncDirectory(dirname(missing))
+          await syncDirectory(dirname(directory))
         }
         if (!(await stat(root)).isDirectory()) throw new FirnError('vault-refused', `The vault ${id} is no directory.`)
         const probe = join(root, temporaryName(PROBE))
