@@ -1,5 +1,6 @@
 /** Whoever may write to the catalog commands neither where bytes go nor what is read nor where files are placed: the configuration does. */
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals'
 import pg from 'pg'
@@ -62,8 +63,10 @@ describe('forged rows', () => {
     await worker.ended
     expect(readdirSync(evil)).toEqual([])
     expect(await states(set)).toEqual(['planned'])
+    // What the catalog knows and is configured must be a vault, too.
+    copyFileSync(join(at.home, 'vault', 'firn-vault.json'), join(evil, 'firn-vault.json'))
     await work({ FIRN_VAULTS: `local:${at.path('unused')} local:${evil}` }, async () => (await states(set)).join() === 'stored')
-    expect(readdirSync(evil)).not.toEqual([])
+    expect(readdirSync(evil)).toHaveLength(2)
   }, 120_000)
 
   test('a worker reads nothing outside FIRN_ROOTS, whatever a row says, and nor does a crawl', async () => {

@@ -192,6 +192,7 @@ async function refusals(context: CaseContext): Promise<void> {
   make('sticky-theirs', 0o1777, OTHER)
   make('all-may-write', 0o777)
   make('group-may-write', 0o775)
+  chownSync(at('group-may-write'), 0, OTHER) // a group of root's alone would be no others
   make('others-may-write', 0o757)
   make('fine', 0o755)
   for (const name of ['theirs', 'all-may-write']) {
