@@ -13,6 +13,8 @@ import {
   rawFromText,
   rawToBytes,
   shown,
+  shownJson,
+  shownText,
   textOf,
 } from './raw.js'
 
@@ -76,4 +78,15 @@ describe('a raw path', () => {
     expect([isIn('/a/b', '/a'), isIn('/a', '/a'), isIn('/a', '/'), isIn('/', '/')]).toEqual([true, true, true, true])
     expect([isIn('/ab', '/a'), isIn('/a', '/a/b'), isIn('/', '/a')]).toEqual([false, false, false])
   })
+})
+
+test('other text is shown without what a terminal or a reader could take for something else', () => {
+  for (const harmful of ['\n', '\r', '\x1b[2J', '\x9b31m', '\u202e', '\u2028', '\u200f', '\ud800']) {
+    const text = `host${harmful}name`
+    expect(shownText(text)).toMatch(/^host[\x20-\x7e]+name$/)
+    const json = shownJson(JSON.stringify({ text }))
+    expect(json).toMatch(/^[\x20-\x7e]+$/)
+    expect(JSON.parse(json)).toEqual({ text })
+  }
+  expect(shownText('Zoë, 東京')).toBe('Zoë, 東京')
 })
