@@ -1,6 +1,6 @@
 /** `firn doctor`: is everything there that Firn needs, here and now? */
 import { statfs } from 'node:fs/promises'
-import { mustBeThere } from '#libs/archive/own-vault.js'
+import { knownOwner } from '#libs/archive/own-vault.js'
 import { EXIT, errnoOf, isFirnError } from '#libs/errors/errors.js'
 import { libcNotice } from '#libs/os/libc.js'
 import { exposed, shownHost } from '#libs/runtime/clear-text.js'
@@ -61,8 +61,7 @@ export const doctorCommand: CommandSpec<CommonFlags> = {
     })
     await look('vault', async () => {
       const vault = await runtime.vaults.open(config.vaultUrl)
-      const isKnown = (await (await runtime.catalog()).vaultUrl(vault.id)) !== undefined
-      if (isKnown) await mustBeThere(vault, signal)
+      const isKnown = (await knownOwner(await runtime.catalog(), vault, signal)) !== undefined
       try {
         await vault.prepare({ signal, make: false })
       } catch (error) {

@@ -104,13 +104,12 @@ function mergeWithPlan(plan: Uint8Array) {
   const planned = decodePlan(plan)[Symbol.iterator]()
   const missing = new Map<Raw, 'counts' | 'does not'>()
   const changed: Raw[] = []
-  const unplanned = () => new FirnError('damaged', 'a manifest has an entry that was not planned')
   const advanceTo = (path: Raw) => {
     for (let next = planned.next(); !next.done; next = planned.next()) {
       if (next.value.path === path) return next.value
       missing.set(next.value.path, isFile(next.value.type) ? 'counts' : 'does not')
     }
-    throw unplanned()
+    throw new FirnError('damaged', 'a manifest has an entry that was not planned')
   }
   return {
     add(entries: readonly { readonly path: Raw; readonly state: string }[]): void {

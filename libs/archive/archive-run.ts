@@ -7,7 +7,7 @@ import type { JobQueue } from '#libs/queue/queue.js'
 import { type ArchiveSetParts, archiveSet, takeInterrupted } from './archive-set.js'
 import type { CrawlEvents } from './crawl.js'
 import type { IndexParts } from './index-bundle.js'
-import { claimVault, mustBeThere } from './own-vault.js'
+import { claimVault, knownOwner } from './own-vault.js'
 import { keepReconciling, reconcile, sweepUnfinished } from './reconcile.js'
 import type { StoreParts } from './store-bundle.js'
 import { sentence } from './thaw-items.js'
@@ -57,7 +57,7 @@ export interface ArchiveRunOptions extends ArchiveRunEvents {
 export async function archiveRun(parts: ArchiveRunParts, request: SetRequest, options: ArchiveRunOptions): Promise<SetRow> {
   const { catalog } = parts
   const vault = await parts.vaults.open(request.vaultUrl)
-  if ((await catalog.vaultUrl(vault.id)) !== undefined) await mustBeThere(vault, options.signal)
+  await knownOwner(catalog, vault, options.signal)
   await vault.prepare({ signal: options.signal })
   await claimVault(vault, catalog.catalogId, { signal: options.signal })
 

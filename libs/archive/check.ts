@@ -9,6 +9,7 @@ import type { BundleRow, Catalog, FileRow } from '#libs/catalog/catalog.js'
 import { isFirnError } from '#libs/errors/errors.js'
 import { type Raw, shown } from '#libs/os/raw.js'
 import type { Vault } from '#libs/vault/vault.js'
+import { OWNER_KEY } from './own-vault.js'
 import { readStoredSummary } from './stored-manifest.js'
 
 export interface CheckParts {
@@ -195,7 +196,7 @@ async function* unknownObjects(parts: CheckParts, vault: Vault, options: CheckOp
     page = []
   }
   for await (const { key } of vault.list('', options.signal ? { signal: options.signal } : {})) {
-    if (key === 'firn-vault.json') continue
+    if (key === OWNER_KEY) continue
     page.push(key)
     if (page.length === 1_000) yield* judge()
   }

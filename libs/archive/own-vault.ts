@@ -3,6 +3,7 @@
  * so the second may read, and its writing is refused with a sentence until `rebuild-catalog --take-over`. A vault that the catalog knows is
  * there only if its note is.
  */
+import type { Catalog } from '#libs/catalog/catalog.js'
 import { FirnError, isFirnError } from '#libs/errors/errors.js'
 import type { Vault } from '#libs/vault/vault.js'
 import { readNote } from './stored-manifest.js'
@@ -43,6 +44,15 @@ export async function mustBeThere(vault: Vault, signal?: AbortSignal): Promise<s
     'vault-away',
     `${vault.id} holds no ${OWNER_KEY}, which a vault has that this catalog knows: is its disk mounted? (If that file alone was lost, firn rebuild-catalog --from ${vault.id} --take-over writes it again.)`,
   )
+}
+
+/** Who writes a vault that the catalog knows, which must be there; undefined for one that it does not know. */
+export async function knownOwner(
+  catalog: Pick<Catalog, 'vaultUrl'>,
+  vault: Vault,
+  signal?: AbortSignal,
+): Promise<string | undefined> {
+  return (await catalog.vaultUrl(vault.id)) === undefined ? undefined : mustBeThere(vault, signal)
 }
 
 /** Before the first write: claims a vault without an owner; refuses one that another catalog owns, unless it is to be taken over. */
