@@ -76,7 +76,7 @@ export const checkCommand: CommandSpec<CheckFlags> = {
     }
     const exitCode = wrong > 0 ? EXIT.failed : away > 0 ? EXIT.tryAgain : EXIT.done
     reporter.note(
-      `checked ${plural(bundles, 'bundle')}${flags.readData ? (unread > 0 ? ', every byte that can be read' : ', every byte') : ''}: ${wrong === 0 ? 'all is well' : `${plural(wrong, 'thing')} wrong`}`,
+      `checked ${plural(bundles, 'bundle')}${flags.readData ? (unread > 0 ? ', every byte that can be read' : ', every byte') : ''}: ${wrong > 0 ? `${plural(wrong, 'thing')} wrong` : away > 0 ? 'nothing wrong among them' : 'all is well'}`,
     )
     if (away > 0) reporter.note(`${plural(away, 'vault')} could not be reached, and ${away === 1 ? 'was' : 'were'} not checked`)
     if (unread > 0)

@@ -34,6 +34,7 @@ describe('a vault whose disk is not mounted', () => {
       expect([doctor.code, doctor.stdout + doctor.stderr]).toEqual([1, expect.stringMatching(AWAY)])
       const checked = await at.run('firn', ['check', '--json'])
       expect(checked.code).toBe(75)
+      expect(checked.stderr).not.toContain('all is well')
       expect(checked.summary).toMatchObject({ bundles: 0, wrong: 0, vaults_away: 1 })
       expect(left()).toEqual(before)
     }, 60_000)
