@@ -7,10 +7,11 @@ import { constants } from 'node:fs'
 import { open, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { errnoOf, FirnError } from '#libs/errors/errors.js'
+import type { FileLock } from '#libs/os/file-lock.js'
 import { flock } from '#libs/os/libc.js'
 import { isWithin, jsonName, nameFromJson, type Raw } from '#libs/os/raw.js'
 import { whyNotTrusted } from '#libs/os/trusted-path.js'
-import { prepareHome } from './home.js'
+import { prepareHome, reasonOf } from './home.js'
 
 export interface RememberedTarget {
   readonly path: Raw
@@ -76,10 +77,14 @@ export function permitting<T extends { readonly path: Raw }>(targets: readonly T
 }
 
 async function change(home: string, next: (known: Remembered) => Remembered): Promise<void> {
+  // What is known already needs no writing: a home may be read-only by now.
+  const before = await readRemembered(home)
+  if (next(before) === before) return
   await prepareHome(home)
   const path = join(home, NAME)
-  const lock = await flock(join(home, '.remembered.lock'))
+  let lock: FileLock | undefined
   try {
+    lock = await flock(join(home, '.remembered.lock'))
     const known = await readRemembered(home)
     const changed = next(known)
     if (changed === known) return
@@ -95,9 +100,9 @@ async function change(home: string, next: (known: Remembered) => Remembered): Pr
     await rename(temporary, path)
   } catch (error) {
     if (error instanceof FirnError || errnoOf(error) === undefined) throw error
-    throw new FirnError('usage', `${path} cannot be written: ${errnoOf(error)}.`, { cause: error })
+    throw new FirnError('usage', `${path} cannot be written: ${reasonOf(error)}.`, { cause: error })
   } finally {
-    lock.release()
+    lock?.release()
   }
 }
 

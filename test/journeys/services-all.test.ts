@@ -59,6 +59,7 @@ describeWithServer('FIRN_TEST_LOCALSTACK_URL', 'every server at once', (s3) => {
     expect(archived.summary).toMatchObject({ files_found: 3_000, files_archived: 3_000, files_failed: 0, exit_code: 0 })
 
     const found = await at.run('find-and-retrieve', ['-s', 'everything', '-l', '--json'])
+    expect([found.code, found.stderr]).toEqual([0, ''])
     expect(filesOf(found)).toHaveLength(3_000)
     const again = await at.run('archive-files', ['-r', '--json', 'tree'])
     expect(again.summary).toMatchObject({ files_unchanged: 3_000, files_archived: 0 })

@@ -11,7 +11,6 @@ import { describeWithServer } from '../tools.js'
 
 const OTHERWISE: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   FIRN_TEST_VERSITYGW_URL: {
-    'an unknown access key': '404 XAdminUserNotFound',
     'a part with a checksum that the upload did not name': 'taken',
     'the class GLACIER in HEAD, and GET of it': 'STANDARD, 200',
     'a thaw, asked twice, and HEAD in between': '501 NotImplemented',
