@@ -22,6 +22,14 @@ const SUB_COMMANDS: Readonly<Record<string, SubCommand>> = {
     what: 'sets and retrievals, and how they stand',
     run: async (argv) => runCommand((await import('./console/status.js')).statusCommand, argv),
   },
+  resume: {
+    what: 'finish what an interrupted run left',
+    run: async (argv) => runCommand((await import('./crawler/resume.js')).resumeCommand, argv),
+  },
+  cancel: {
+    what: 'end a set that is under way or was interrupted',
+    run: async (argv) => runCommand((await import('./console/cancel.js')).cancelCommand, argv),
+  },
   check: {
     what: 'does the vault hold what the catalog says?',
     run: async (argv) => runCommand((await import('./console/check.js')).checkCommand, argv),

@@ -1,11 +1,12 @@
 /** `firn check`: does the vault hold what the catalog says, and nothing that nobody knows? */
 import { checkVault } from '#libs/archive/check.js'
-import { mustBeThere } from '#libs/archive/own-vault.js'
+import { openKnown } from '#libs/archive/own-vault.js'
 import { EXIT, FirnError, isFirnError } from '#libs/errors/errors.js'
 import { shown, shownText } from '#libs/os/raw.js'
 import { type CommandSpec, type CommonFlags, commonOptions } from '#libs/runtime/command.js'
 import { openRuntime } from '#libs/runtime/runtime.js'
 import { plural } from '#libs/runtime/terminal/sizes.js'
+import type { Vault } from '#libs/vault/vault.js'
 
 interface CheckFlags extends CommonFlags {
   readonly readData?: boolean
@@ -31,10 +32,10 @@ export const checkCommand: CommandSpec<CheckFlags> = {
     let wrong = 0
     let unread = 0
     let away = 0
-    for (const { id, url } of await catalog.vaults()) {
-      const vault = await runtime.vaults.open(url)
+    for (const { id } of await catalog.vaults()) {
+      let vault: Vault
       try {
-        await mustBeThere(vault, signal)
+        vault = await openKnown({ catalog, vaults: runtime.vaults }, id, { signal })
       } catch (error) {
         if (!isFirnError(error, 'vault-away', 'vault-failed')) throw error
         away++ // nothing is said of its bundles, and nothing marked

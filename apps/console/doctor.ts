@@ -1,6 +1,6 @@
 /** `firn doctor`: is everything there that Firn needs, here and now? */
 import { statfs } from 'node:fs/promises'
-import { knownOwner } from '#libs/archive/own-vault.js'
+import { knownNote } from '#libs/archive/own-vault.js'
 import { EXIT, errnoOf, isFirnError } from '#libs/errors/errors.js'
 import { libcNotice } from '#libs/os/libc.js'
 import { exposed, shownHost } from '#libs/runtime/clear-text.js'
@@ -61,7 +61,7 @@ export const doctorCommand: CommandSpec<CommonFlags> = {
     })
     await look('vault', async () => {
       const vault = await runtime.vaults.open(config.vaultUrl)
-      const isKnown = (await knownOwner(await runtime.catalog(), vault, signal)) !== undefined
+      const isKnown = (await knownNote(await runtime.catalog(), vault, { signal })) !== undefined
       try {
         await vault.prepare({ signal, make: false })
       } catch (error) {

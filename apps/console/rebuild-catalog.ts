@@ -1,13 +1,15 @@
 /** `firn rebuild-catalog --from <vault url>`: the catalog again, from the manifests alone. */
 import { catchUpIndex } from '#libs/archive/index-bundle.js'
-import { claimVault, ownerOf } from '#libs/archive/own-vault.js'
-import { rebuildCatalog } from '#libs/archive/rebuild-catalog.js'
-import { EXIT, isFirnError } from '#libs/errors/errors.js'
+import { claimVault, mustBeThere, noteOf, OWNER_KEY, type VaultNote } from '#libs/archive/own-vault.js'
+import { holdsBundles, rebuildCatalog } from '#libs/archive/rebuild-catalog.js'
+import type { Catalog } from '#libs/catalog/catalog.js'
+import { EXIT, FirnError, isFirnError } from '#libs/errors/errors.js'
 import { shownText } from '#libs/os/raw.js'
 import { type CommandSpec, type CommonFlags, commonOptions } from '#libs/runtime/command.js'
 import { vaultFromFlag } from '#libs/runtime/config.js'
 import { openRuntime } from '#libs/runtime/runtime.js'
 import { plural } from '#libs/runtime/terminal/sizes.js'
+import type { Vault } from '#libs/vault/vault.js'
 
 interface RebuildFlags extends CommonFlags {
   readonly from: string
@@ -32,11 +34,16 @@ export const rebuildCatalogCommand: CommandSpec<RebuildFlags> = {
     await runtime.vaults.permit(url)
     const vault = await runtime.vaults.open(url)
     const [catalog, index] = await Promise.all([runtime.catalog(), runtime.index()])
+    const note = await noteHere({ catalog }, vault, { signal, takeOver: flags.takeOver ?? false })
     if (flags.takeOver) {
-      const before = await ownerOf(vault, { signal })
-      await claimVault(vault, catalog.catalogId, { takeOver: true, signal })
-      await catalog.audit({ kind: 'take-over', by: runtime.by, subject: vault.id, detail: { owner_before: before ?? null } })
-    }
+      await claimVault(vault, { catalog, url }, { takeOver: true, signal })
+      await catalog.audit({
+        kind: 'take-over',
+        by: runtime.by,
+        subject: vault.id,
+        detail: { owner_before: note?.catalog ?? null },
+      })
+    } else if (note?.vault !== undefined) await catalog.recogniseVault({ id: vault.id, url }, note.vault)
     let bundles = 0
     let files = 0
     const rebuilt = await rebuildCatalog({ catalog }, vault, url, {
@@ -56,8 +63,7 @@ export const rebuildCatalogCommand: CommandSpec<RebuildFlags> = {
       if (!isFirnError(error, 'search-away')) throw error
       reporter.warn(`${error.message} What was adopted becomes searchable then.`)
     }
-    const owner = await ownerOf(vault, { signal })
-    if (owner !== undefined && owner !== catalog.catalogId) {
+    if (note !== undefined && note.catalog !== catalog.catalogId && !flags.takeOver) {
       reporter.note('another catalog writes this vault; this one only reads it, until rebuild-catalog --take-over')
     }
     const exitCode = rebuilt.failed > 0 ? EXIT.failed : rebuilt.refused > 0 ? EXIT.incomplete : EXIT.done
@@ -67,4 +73,29 @@ export const rebuildCatalogCommand: CommandSpec<RebuildFlags> = {
     await reporter.message('summary', { ...rebuilt, exit_code: exitCode })
     return exitCode
   },
+}
+
+/**
+ * What is to be rebuilt from must be a vault: one that the catalog knows must show itself, any other holds a note or at least a bundle.
+ * Makes nothing. `takeOver`: a note that was lost is written again, where bundles show that this is a vault.
+ */
+async function noteHere(
+  { catalog }: { catalog: Pick<Catalog, 'catalogId' | 'knownVault'> },
+  vault: Vault,
+  { signal, takeOver }: { signal: AbortSignal; takeOver: boolean },
+): Promise<VaultNote | undefined> {
+  const known = await catalog.knownVault(vault.id)
+  try {
+    const note = await noteOf(vault, { signal })
+    if (note !== undefined && takeOver) return note
+    if (known !== undefined && (note !== undefined || !takeOver)) return await mustBeThere(catalog, vault, known, { signal })
+    if (note !== undefined || (await holdsBundles(vault, { signal }))) return note
+  } catch (error) {
+    if (known !== undefined || !isFirnError(error, 'vault-away')) throw error
+  }
+  if (known !== undefined) return await mustBeThere(catalog, vault, known, { signal })
+  throw new FirnError(
+    'usage',
+    `${vault.id} is no vault of Firn's: it holds neither ${OWNER_KEY} nor a bundle. Is the URL right, and its disk mounted?`,
+  )
 }

@@ -146,6 +146,7 @@ export function crawlOptionsFrom(
         },
       }),
     },
+    ...((olderThanNs ?? newerThanNs) !== undefined && { ages: { olderThan: flags.olderThan, newerThan: flags.newerThan } }),
   }
 }
 

@@ -15,10 +15,11 @@ export async function withConsent(
   parts: Parts & { readonly catalog: { dropRetrieval(id: string): Promise<void> } },
   retrieval: RetrievalRow,
   maxUsd: number | undefined,
+  onAway: (vaultId: string, reason: string) => void,
 ): Promise<RetrievalRow> {
   if (retrieval.agreedAt !== undefined) return retrieval // of the same request, which goes on
   try {
-    const offer = await offerFor(parts, retrieval, { signal: context.signal })
+    const offer = await offerFor(parts, retrieval, { signal: context.signal, onAway })
     if (offer) await confirm(context, retrieval, offer, maxUsd)
     return await agree(parts, retrieval.id, consentTo(offer, maxUsd))
   } catch (error) {

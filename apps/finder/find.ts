@@ -143,7 +143,11 @@ async function bringBack(
     await summary(context, undefined, began, EXIT.nothingMatched)
     return nothing(reporter)
   }
-  const retrieval = await withConsent(context, parts, found, maxUsd)
+  const away = new Set<string>()
+  const retrieval = await withConsent(context, parts, found, maxUsd, (vaultId, reason) => {
+    away.add(vaultId)
+    reporter.warn(shownText(reason))
+  })
   if (flags.detach) {
     await summary(context, retrieval, began, EXIT.done)
     reporter.note(
@@ -175,15 +179,18 @@ async function bringBack(
       }
       draw()
     },
-    onItemFailed: (item, reason) =>
+    onItemFailed: (item, reason) => {
+      if (away.has(item.bundle.vaultId)) return // said once, for all of its bundles
       reporter.warn(
         `bundle ${item.bundle.id}: ${shownText(reason)}; ${plural(item.files - item.filesRestored, 'file')} of it not restored`,
-      ),
+      )
+    },
     onTrouble: (vault, reason) => reporter.warn(`${shownText(vault)}: ${shownText(reason)}; it is tried again`),
     onWaiting: (thawing, expectedAt) =>
       draw(`waiting for ${plural(thawing, 'bundle')} to thaw${expectedAt ? `, the next about ${formatTime(expectedAt)}` : ''}`),
   })
-  const exitCode = ended.filesFailed > 0 || ended.state !== 'done' ? EXIT.failed : EXIT.done
+  const isDone = ended.filesFailed === 0 && ended.state === 'done'
+  const exitCode = isDone ? EXIT.done : away.size > 0 ? EXIT.tryAgain : EXIT.failed
   await summary(context, ended, began, exitCode)
   const seconds = (performance.now() - began) / 1000
   const failed = ended.filesFailed > 0 ? `; ${plural(ended.filesFailed, 'file')} NOT restored` : ''

@@ -1,13 +1,17 @@
-/** One run of `archive-files`: what an earlier run left unfinished first, then a set of its own, from the walk to the index. */
+/**
+ * One run of `archive-files`: first what an interrupted run of the same request left, then a set of its own, from the walk to the index.
+ * Whatever else was interrupted is named and left alone: somebody may have stopped it on purpose.
+ */
 import type { Catalog, SetRequest, SetRow } from '#libs/catalog/catalog.js'
-import { isFirnError } from '#libs/errors/errors.js'
-import { createBell } from '#libs/os/bell.js'
+import { FirnError, isFirnError } from '#libs/errors/errors.js'
+import { type Bell, createBell } from '#libs/os/bell.js'
 import type { Raw } from '#libs/os/raw.js'
 import type { JobQueue } from '#libs/queue/queue.js'
-import { type ArchiveSetParts, archiveSet, takeInterrupted } from './archive-set.js'
+import { type ArchiveSetParts, archiveSet, type InterruptedEvents, takeInterrupted } from './archive-set.js'
 import type { CrawlEvents } from './crawl.js'
+import { isSameRequest } from './crawl-options.js'
 import type { IndexParts } from './index-bundle.js'
-import { claimVault, knownOwner } from './own-vault.js'
+import { claimVault, knownNote } from './own-vault.js'
 import { keepReconciling, reconcile, sweepUnfinished } from './reconcile.js'
 import type { StoreParts } from './store-bundle.js'
 import { sentence } from './thaw-items.js'
@@ -20,9 +24,10 @@ export interface ArchiveRunParts extends Omit<ArchiveSetParts, 'catalog' | 'queu
     Pick<
       Catalog,
       | 'catalogId'
-      | 'vaultUrl'
+      | 'knownVault'
+      | 'recogniseVault'
       | 'createSet'
-      | 'endSet'
+      | 'failSet'
       | 'interruptedSets'
       | 'strandedBundles'
       | 'unindexedBundles'
@@ -31,14 +36,16 @@ export interface ArchiveRunParts extends Omit<ArchiveSetParts, 'catalog' | 'queu
       | 'hasLiveLease'
       | 'reclaimPlans'
     >
-  readonly queue: Pick<JobQueue, 'add' | 'addMany' | 'work'>
+  readonly queue: Pick<JobQueue, 'add' | 'addMany' | 'work' | 'lane'>
   readonly index: IndexParts['index']
 }
 
-export interface ArchiveRunEvents extends CrawlEvents, WorkEvents {
+export interface ArchiveRunEvents extends CrawlEvents, WorkEvents, Pick<InterruptedEvents, 'onInterrupted'> {
   readonly onProgress?: (set: SetRow) => void
   /** An interrupted set is being finished first. */
   readonly onResume?: (set: SetRow) => void
+  /** It is over, or, without a set, could not be finished. */
+  readonly onResumed?: (set: SetRow | undefined, error?: unknown) => void
   readonly onNote?: (text: string) => void
   readonly onSet?: (set: SetRow) => void
 }
@@ -56,36 +63,80 @@ export interface ArchiveRunOptions extends ArchiveRunEvents {
 
 export async function archiveRun(parts: ArchiveRunParts, request: SetRequest, options: ArchiveRunOptions): Promise<SetRow> {
   const { catalog } = parts
-  const vault = await parts.vaults.open(request.vaultUrl)
-  await knownOwner(catalog, vault, options.signal)
-  await vault.prepare({ signal: options.signal })
-  await claimVault(vault, catalog.catalogId, { signal: options.signal })
+  await openForWriting(parts, request.vaultUrl, options.signal)
+  const told = oncePerRun(options)
+  await finishInterrupted(parts, request.host, (set) => isSameRequest(set, request), told)
+  const set = await catalog.createSet(request, parts.owner)
+  options.onSet?.(set)
+  const ended = await workAt(parts, set, told)
+  // Where nobody else keeps the database. It is housekeeping: the run is over, whatever becomes of it.
+  if (parts.alone && ended.counts.bundlesStored > 0) await catalog.reclaimPlans().catch(() => {})
+  return ended
+}
 
-  // Trouble of a vault as a whole ends the phase that needs it: every further bundle would fail alike.
-  let phase = { vaultId: request.vaultId, trouble: new AbortController() }
-  const full = new AbortController()
-  const begin = (vaultId: string): AbortSignal => {
-    phase = { vaultId, trouble: new AbortController() }
-    return AbortSignal.any([options.signal, full.signal, phase.trouble.signal])
+/**
+ * `firn resume`: finishes interrupted sets of a host: one, or every one of them. Each is told by `onResume` and `onResumed`.
+ * Throws where one that is asked for cannot be had: it is over, or somebody works at it.
+ */
+export async function resumeSets(
+  parts: ArchiveRunParts,
+  { host, setId }: { host: string; setId?: string },
+  options: ArchiveRunOptions,
+): Promise<void> {
+  const asked = setId === undefined ? undefined : await parts.catalog.set(setId)
+  let taken = 0
+  await finishInterrupted(parts, asked?.host ?? host, ({ id }) => setId === undefined || id === setId, {
+    ...oncePerRun(options),
+    onInterrupted: () => {},
+    onResume: (set) => {
+      taken++
+      options.onResume?.(set)
+    },
+  })
+  if (asked === undefined || taken > 0) return
+  const now = await parts.catalog.set(asked.id)
+  if (now?.state !== 'crawling' && now?.state !== 'archiving') {
+    throw new FirnError('usage', `Set ${asked.id} is ${now?.state}: there is nothing to resume.`)
   }
+  throw new FirnError(
+    'try-again',
+    `Set ${asked.id} is not interrupted: another process works at it, or only another host sees its tree.`,
+  )
+}
+
+/** The vault must be there, and be ours; a new one is made. */
+async function openForWriting(parts: ArchiveRunParts, url: string, signal: AbortSignal): Promise<void> {
+  const { catalog } = parts
+  const vault = await parts.vaults.open(url)
+  const known = await knownNote(catalog, vault, { signal })
+  await vault.prepare({ signal, make: known === undefined })
+  await claimVault(vault, { catalog, url }, { signal })
+  await sweepUnfinished(parts, vault, { signal })
+}
+
+type Told = ArchiveRunOptions & {
+  readonly indexFails: () => boolean
+  readonly onUnsearchable: (bundles: number) => void
+}
+
+/** What may befall every set of a run alike is said once. */
+function oncePerRun(options: ArchiveRunOptions): Told {
   let indexFails = false
   let queueFails = false
-  const bell = createBell()
-  let underWay = 0
-  const ringWhenIdle = () => {
-    if (underWay === 0) bell.ring()
-  }
-  const setOptions = {
+  return {
     ...options,
-    bell,
     onQueueTrouble: (error: unknown) => {
       if (!queueFails) options.onNote?.(`${sentence(error)}; what the queue does not take is added again by itself`)
       queueFails = true
       options.onQueueTrouble?.(error)
     },
     indexFails: () => indexFails,
-    // Workers of one's own tell when the index fails, and a very large bundle may take them longer.
-    ...(options.workers > 0 && { indexPatienceMs: Number.POSITIVE_INFINITY }),
+    onIndexFailed: (bundleId, error) => {
+      if (!indexFails)
+        options.onNote?.(`the search index does not take what is archived, so it cannot be searched yet: ${sentence(error)}`)
+      indexFails = true
+      options.onIndexFailed?.(bundleId, error)
+    },
     onUnsearchable: (bundles: number) => {
       if (indexFails) return // said already, with the reason
       const are = bundles === 1 ? '1 bundle is' : `${bundles} bundles are`
@@ -94,78 +145,94 @@ export async function archiveRun(parts: ArchiveRunParts, request: SetRequest, op
       )
     },
   }
-  const workers =
-    options.workers > 0
-      ? await startWorkers(parts, {
-          ...setOptions,
-          concurrency: options.workers,
-          onBegun: (bundle) => {
-            underWay++
-            options.onBegun?.(bundle)
-          },
-          onEnded: (bundle) => {
-            underWay--
-            options.onEnded?.(bundle)
-            ringWhenIdle()
-          },
-          onIndexed: (bundleId) => {
-            options.onIndexed?.(bundleId)
-            ringWhenIdle()
-          },
-          onDatabaseFull: (error) => full.abort(error),
-          onVaultTrouble: async (error, bundleId) => {
-            const bundle = await catalog.bundle(bundleId)
-            if (bundle?.vaultId === phase.vaultId) phase.trouble.abort(error)
-          },
-          onIndexFailed: (bundleId, error) => {
-            if (!indexFails)
-              options.onNote?.(
-                `the search index does not take what is archived, so it cannot be searched yet: ${sentence(error)}`,
-              )
-            indexFails = true
-            options.onIndexFailed?.(bundleId, error)
-          },
-        })
-      : undefined
-  const reconciler = keepReconciling(parts, (error) => options.onNote?.(`reconciling failed: ${sentence(error)}`))
-  try {
-    await reconcile(parts, 0)
-    await sweepUnfinished(parts, vault, { signal: options.signal })
-    await finishInterrupted(parts, request.host, begin, setOptions)
-    const signal = begin(request.vaultId)
-    const set = await catalog.createSet(request, parts.owner)
-    options.onSet?.(set)
-    const ended = await archiveSet(parts, set, options.leaveOut, { ...setOptions, signal })
-    // Where nobody else keeps the database. It is housekeeping: the run is over, whatever becomes of it.
-    if (parts.alone && ended.counts.bundlesStored > 0) await catalog.reclaimPlans().catch(() => {})
-    return ended
-  } finally {
-    await reconciler.stop()
-    // Whatever still runs here was aborted, or is another set's: it is handed back at once.
-    await workers?.stop(0)
-  }
 }
 
 async function finishInterrupted(
   parts: ArchiveRunParts,
   host: string,
-  begin: (vaultId: string) => AbortSignal,
-  options: ArchiveRunOptions & { indexFails: () => boolean },
+  isWanted: (set: SetRow) => boolean,
+  options: Told,
 ): Promise<void> {
-  const onUnseen = (set: SetRow, reason: string) =>
-    options.onNote?.(`set ${set.id} of an earlier run is left to a host that sees its tree: ${reason}`)
-  for await (const set of takeInterrupted(parts, host, onUnseen)) {
+  const interrupted = takeInterrupted(parts, host, isWanted, {
+    ...options,
+    onUnseen: (set, reason) =>
+      options.onNote?.(`set ${set.id} of an earlier run is left to a host that sees its tree: ${reason}`),
+  })
+  for await (const set of interrupted) {
     options.onResume?.(set)
-    const signal = begin(set.vaultId)
     try {
-      await archiveSet(parts, set, options.leaveOut, { ...options, signal })
+      await openForWriting(parts, set.vaultUrl, options.signal)
+      const ended = await workAt(parts, set, options)
+      options.onResumed?.(ended)
     } catch (error) {
       options.signal.throwIfAborted()
       if (isFirnError(error, 'database-full')) throw error
-      // The trouble of an old vault must not keep new sets from being archived; the set is tried again by the next run. What was
-      // asked for and is not there any more (a root) will not come back.
-      if (isFirnError(error, 'usage')) await parts.catalog.endSet(set.id, 'failed', sentence(error))
+      // Its trouble must not keep new sets from being archived; the set is tried again by the next run. What was asked for and is not
+      // there any more (a root) will not come back.
+      if (isFirnError(error, 'usage')) await parts.catalog.failSet(set.id, sentence(error))
       options.onNote?.(`set ${set.id} of an earlier run could not be finished: ${sentence(error)}`)
+      options.onResumed?.(undefined, error)
     }
+  }
+}
+
+/**
+ * A set that this process holds the lease of, to its end: with workers of its own, to which nobody else's jobs come, or with those of
+ * other processes.
+ */
+async function workAt(parts: ArchiveRunParts, set: SetRow, options: Told): Promise<SetRow> {
+  if (options.workers === 0) return await watched(parts, set, options)
+  // Trouble of the vault or the database as a whole: every further bundle would fail alike.
+  const trouble = new AbortController()
+  const bell = createBell()
+  let underWay = 0
+  const ringWhenIdle = () => {
+    if (underWay === 0) bell.ring()
+  }
+  await using lane = parts.queue.lane(set.id)
+  const own = { ...parts, queue: lane }
+  const workers = await startWorkers(own, {
+    ...options,
+    concurrency: options.workers,
+    onBegun: (bundle) => {
+      underWay++
+      options.onBegun?.(bundle)
+    },
+    onEnded: (bundle) => {
+      underWay--
+      options.onEnded?.(bundle)
+      ringWhenIdle()
+    },
+    onIndexed: (bundleId) => {
+      options.onIndexed?.(bundleId)
+      ringWhenIdle()
+    },
+    onDatabaseFull: (error) => trouble.abort(error),
+    onVaultTrouble: (error) => trouble.abort(error),
+  })
+  try {
+    // Workers of one's own tell when the index fails, and a very large bundle may take them longer.
+    return await watched(own, set, { ...options, indexPatienceMs: Number.POSITIVE_INFINITY, bell, trouble: trouble.signal })
+  } finally {
+    // Whatever still runs here was aborted: it is handed back at once.
+    await workers.stop(0)
+  }
+}
+
+async function watched(
+  parts: Omit<ArchiveRunParts, 'queue'> & { readonly queue: Pick<JobQueue, 'add' | 'addMany'> },
+  set: SetRow,
+  options: Told & { readonly bell?: Bell; readonly trouble?: AbortSignal },
+): Promise<SetRow> {
+  const { signal, trouble } = options
+  const reconciler = keepReconciling(parts, (error) => options.onNote?.(`reconciling failed: ${sentence(error)}`), set.id)
+  try {
+    await reconcile(parts, 0, set.id)
+    return await archiveSet(parts, set, options.leaveOut, {
+      ...options,
+      signal: trouble ? AbortSignal.any([signal, trouble]) : signal,
+    })
+  } finally {
+    await reconciler.stop()
   }
 }

@@ -43,7 +43,7 @@ test('with --detach it returns when everything is planned, and workers elsewhere
   const second = await archiveSet(at.parts, dry, [])
   expect(second.counts).toMatchObject({ found: 20, unchanged: 20, bundles: 0 })
   expect(isAccounted(second)).toBe(true)
-  await at.archive(at.request([root]))
+  await at.archive(at.request([root], { filesPerBundle: 5 }))
   expect(await at.catalog.set(set.id)).toMatchObject({ state: 'archived', counts: { archived: 20 } })
 })
 
@@ -52,17 +52,13 @@ test('an index that refuses is said once and not waited for; whoever searches ca
   const index = { ...at.parts.index, addBundle: () => Promise.reject(new Error('the index is read-only')) }
   const notes: string[] = []
   const { archiveRun } = await import('./archive-run.js')
-  const run = archiveRun(
-    Object.assign(Object.create(at.parts), { index }) as typeof at.parts,
-    at.request([root], { filesPerBundle: 5 }),
-    {
-      signal: new AbortController().signal,
-      workers: 2,
-      leaveOut: [],
-      detach: false,
-      onNote: (text) => notes.push(text),
-    },
-  )
+  const run = archiveRun({ ...at.parts, index }, at.request([root], { filesPerBundle: 5 }), {
+    signal: new AbortController().signal,
+    workers: 2,
+    leaveOut: [],
+    detach: false,
+    onNote: (text) => notes.push(text),
+  })
   expect(await run).toMatchObject({ state: 'archived', counts: { archived: 20 } })
   expect(notes).toEqual([expect.stringContaining('the index is read-only')])
   const { catchUpIndex } = await import('./index-bundle.js')

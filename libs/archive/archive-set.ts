@@ -1,6 +1,7 @@
 /** A set from its first entry to its last searchable bundle: crawl, then wait for the workers, then say how it ended. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Catalog, SetRow } from '#libs/catalog/catalog.js'
+import { isFirnError } from '#libs/errors/errors.js'
 import { type Bell, createBell } from '#libs/os/bell.js'
 import type { Raw } from '#libs/os/raw.js'
 import { type CrawlEvents, type CrawlParts, crawl } from './crawl.js'
@@ -57,7 +58,7 @@ export async function archiveSet(
     for (;;) {
       const done = crawled
       const pending = await catalog.pendingBundles(set.id)
-      if (done && options.detach) break
+      if (pending.cancelled || (done && options.detach)) break
       if (done && pending.live === 0) {
         if (pending.unindexed === 0) break
         if (options.indexFails?.() || patience.isOver(pending.unindexed)) {
@@ -71,6 +72,11 @@ export async function archiveSet(
       signal.throwIfAborted()
     }
     return await catalog.finishSet(set.id)
+  } catch (error) {
+    // Its crawl, too, finds that the set is nobody's any more.
+    const now = isFirnError(error, 'lease-lost') ? await catalog.set(set.id) : undefined
+    if (now?.state !== 'cancelled') throw error
+    return now
   } finally {
     // Whatever ended the loop ends the crawl too: nobody closes the catalog, or takes the set, while it still plans.
     over.abort()
@@ -96,8 +102,8 @@ function patienceOf(ms: number): { isOver(left: number): boolean } {
 }
 
 /**
- * Sets of this host that nobody works at and that are not over: the caller finishes them before it begins its own. Those whose tree
- * cannot be seen from here are left to whoever sees it.
+ * Sets of this host that nobody works at and that are not over. Those that `isWanted` the caller gets, one by one and with their lease,
+ * unless their tree cannot be seen from here: they are left to whoever sees it.
  */
 export async function* takeInterrupted(
   parts: Looker & {
@@ -106,12 +112,17 @@ export async function* takeInterrupted(
     isGone: (owner: string) => boolean
   },
   host: string,
-  onUnseen?: (set: SetRow, reason: string) => void,
+  isWanted: (set: SetRow) => boolean,
+  events: InterruptedEvents = {},
 ): AsyncGenerator<SetRow> {
   for (const interrupted of await parts.catalog.interruptedSets(host, parts.isGone)) {
+    if (!isWanted(interrupted)) {
+      events.onInterrupted?.(interrupted)
+      continue
+    }
     const sight = sightOf(interrupted, { ...parts, host })
     if (sight.is !== 'seen' && !parts.alone) {
-      onUnseen?.(interrupted, sight.reason)
+      events.onUnseen?.(interrupted, sight.reason)
       continue
     }
     const { id } = interrupted
@@ -119,4 +130,10 @@ export async function* takeInterrupted(
     const set = await parts.catalog.set(id)
     if (set) yield set
   }
+}
+
+export interface InterruptedEvents {
+  /** A set that is not wanted here. */
+  readonly onInterrupted?: (set: SetRow) => void
+  readonly onUnseen?: (set: SetRow, reason: string) => void
 }

@@ -192,6 +192,12 @@ async function* unknownObjects(parts: CheckParts, vault: Vault, options: CheckOp
         yield { kind: 'unknown', key, reason: `another attempt at bundle ${bundle.id}, which is stored as ${bundle.key}` }
       } else if (bundle.state === 'failed')
         yield { kind: 'unknown', key, reason: `an attempt at bundle ${bundle.id}, which failed` }
+      else if (bundle.state === 'cancelled')
+        yield {
+          kind: 'unknown',
+          key,
+          reason: `an attempt at bundle ${bundle.id}, which was cancelled; rebuild-catalog adopts it`,
+        }
     }
     page = []
   }

@@ -1,4 +1,6 @@
 /** The options of a crawl as a set keeps them: JSON-safe, with absolute times, so that an interrupted crawl can be done again. */
+import { isDeepStrictEqual } from 'node:util'
+import type { SetRequest } from '#libs/catalog/catalog.js'
 import type { WalkRequest } from '#libs/walk/source.js'
 
 export interface CrawlOptions {
@@ -8,6 +10,8 @@ export interface CrawlOptions {
   readonly force: boolean
   readonly keep: { readonly xattrs: boolean; readonly cifs: boolean }
   readonly walk: Omit<WalkRequest, 'roots' | 'realRoots' | 'leaveOut'>
+  /** The ages in days, as typed: the times made of them differ at each run of the same command. */
+  readonly ages?: { readonly olderThan?: string | undefined; readonly newerThan?: string | undefined }
 }
 
 /** As it stands in the set's row. */
@@ -46,4 +50,16 @@ export function optionsFromJson(json: Readonly<Record<string, unknown>>): CrawlO
       },
     },
   }
+}
+
+/** Whether two requests are of the same command, given again: then the second goes on with what the first left. */
+export const isSameRequest = (a: SetRequest, b: SetRequest): boolean => isDeepStrictEqual(asTyped(a), asTyped(b))
+
+function asTyped({ host, roots, description, tags, options, vaultId }: SetRequest): unknown {
+  const { walk, ages, ...more } = options as unknown as CrawlOptions
+  const { age, ...filters } = walk ?? {}
+  const times = ages === undefined ? age : age && { time: age.time, ...ages }
+  // As a row of the catalog gives it back.
+  const json = JSON.parse(JSON.stringify({ ...more, filters, times }))
+  return { host, roots: [...roots].sort(), description, tags: [...tags].sort(), vaultId, ...json }
 }

@@ -23,7 +23,7 @@ afterAll(async () => {
 })
 
 /** The story's parts with another index. */
-const withIndex = (index: SearchIndex) => Object.assign(Object.create(at.parts), { index }) as typeof at.parts
+const withIndex = (index: SearchIndex) => ({ ...at.parts, index })
 
 const keysOf = (rows: readonly FileRow[]) => rows.map((row) => `${row.bundleNumber}/${row.seq}`).sort()
 

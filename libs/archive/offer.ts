@@ -5,13 +5,14 @@
 import type { Catalog, Consent, ItemRow, RetrievalRow } from '#libs/catalog/catalog.js'
 import { isFirnError } from '#libs/errors/errors.js'
 import type { ThawTier, Vault } from '#libs/vault/vault.js'
+import { openKnown } from './own-vault.js'
 import { isOpen } from './thaw-items.js'
 import type { Vaults } from './vaults.js'
 
 export const TIERS: readonly ThawTier[] = ['expedited', 'standard', 'bulk']
 
 export interface OfferParts {
-  readonly catalog: Pick<Catalog, 'items' | 'vaultUrl'>
+  readonly catalog: Pick<Catalog, 'items' | 'knownVault' | 'catalogId'>
   readonly vaults: Vaults
 }
 
@@ -48,16 +49,25 @@ export interface Offer {
 export async function offerFor(
   parts: OfferParts,
   retrieval: Pick<RetrievalRow, 'id' | 'request'>,
-  options: { signal?: AbortSignal } = {},
+  options: { signal?: AbortSignal; onAway?: (vaultId: string, reason: string) => void } = {},
 ): Promise<Offer | undefined> {
   const { tier, days } = retrieval.request as { tier: ThawTier; days: number }
   const sums = new Map<string, VaultSum>()
+  const away = new Set<string>()
   for await (const page of parts.catalog.items(retrieval.id)) {
     for (const [vaultId, items] of grouped(page)) {
-      const vault = await parts.vaults.open((await parts.catalog.vaultUrl(vaultId)) ?? vaultId)
-      const sum = sums.get(vaultId) ?? emptySum(vault)
-      sums.set(vaultId, sum)
-      await addUp(sum, items, options)
+      if (away.has(vaultId)) continue
+      try {
+        const sum = sums.get(vaultId) ?? emptySum(await openKnown(parts, vaultId, options))
+        sums.set(vaultId, sum)
+        await addUp(sum, items, options)
+      } catch (error) {
+        // It gives nothing now, and so costs nothing; what is in other vaults is offered all the same.
+        if (!isFirnError(error, 'vault-away')) throw error
+        away.add(vaultId)
+        sums.delete(vaultId)
+        options.onAway?.(vaultId, error.message)
+      }
     }
   }
   const all = [...sums.values()]

@@ -91,10 +91,10 @@ describe('a catalog that is rebuilt', () => {
 
     const request = { ...fresh.request([root]), vaultUrl: at.vault.id, vaultId: at.vault.id }
     await expect(fresh.archive(request)).rejects.toMatchObject({ code: 'vault-refused' })
-    await claimVault(at.vault, fresh.catalog.catalogId, { takeOver: true })
+    await claimVault(at.vault, fresh, { takeOver: true })
     expect((await fresh.archive(request)).counts).toMatchObject({ found: 34, unchanged: 34, bundles: 0 })
     await expect(at.archive(at.request([root]))).rejects.toMatchObject({ code: 'vault-refused' })
-    await claimVault(at.vault, at.catalog.catalogId, { takeOver: true })
+    await claimVault(at.vault, at, { takeOver: true })
   })
 
   test('takes the manifest inside a tar whose own is lost or cannot be read, and says so', async () => {

@@ -61,6 +61,12 @@ export async function rebuildCatalog(
   return rebuilt
 }
 
+/** Whether there is anything to rebuild from. */
+export async function holdsBundles(vault: Vault, { signal }: { signal?: AbortSignal } = {}): Promise<boolean> {
+  for await (const { key } of vault.list('', signal ? { signal } : {})) if (parseKey(key) !== undefined) return true
+  return false
+}
+
 /** The tars of each bundle, the last attempt first. They are neighbours in the listing: only the attempt differs. */
 async function* attemptsIn(vault: Vault, signal: AbortSignal | undefined): AsyncGenerator<KeyNames[]> {
   let attempts: KeyNames[] = []

@@ -16,10 +16,13 @@ export interface ReconcileParts {
   readonly isGone: (owner: string) => boolean
 }
 
-/** `olderThanMs` 0 at a start: whatever no living process works at. Returns how many jobs were added. */
-export async function reconcile(parts: ReconcileParts, olderThanMs: number): Promise<number> {
+/**
+ * `olderThanMs` 0 at a start: whatever no living process works at. `setId`: a command stores bundles of its own set alone; whatever is
+ * stored it makes searchable. Returns how many jobs were added.
+ */
+export async function reconcile(parts: ReconcileParts, olderThanMs: number, setId?: string): Promise<number> {
   const { catalog, queue } = parts
-  const stranded = await catalog.strandedBundles(olderThanMs, parts.isGone)
+  const stranded = await catalog.strandedBundles(olderThanMs, parts.isGone, setId)
   await queue.addMany(
     'store-bundle',
     stranded.map((bundleId) => ({ bundleId })),
@@ -35,10 +38,14 @@ export async function reconcile(parts: ReconcileParts, olderThanMs: number): Pro
 }
 
 /** Reconciles every 30 s until stopped; trouble is told and does not end it. */
-export function keepReconciling(parts: ReconcileParts, onTrouble: (error: unknown) => void): { stop(): Promise<void> } {
+export function keepReconciling(
+  parts: ReconcileParts,
+  onTrouble: (error: unknown) => void,
+  setId?: string,
+): { stop(): Promise<void> } {
   let round: Promise<void> | undefined
   const timer = setInterval(() => {
-    round ??= reconcile(parts, RECONCILE_MS)
+    round ??= reconcile(parts, RECONCILE_MS, setId)
       .then(() => {}, onTrouble)
       .finally(() => {
         round = undefined

@@ -6,11 +6,12 @@ import { isFirnError } from '#libs/errors/errors.js'
 import { shown } from '#libs/os/raw.js'
 import { keepLease } from './keep-lease.js'
 import { placeOf } from './layout.js'
+import { openKnown } from './own-vault.js'
 import { sentence } from './thaw-items.js'
 import type { Vaults } from './vaults.js'
 
 export interface RestoreParts {
-  readonly catalog: Pick<Catalog, 'leaseItem' | 'itemRows' | 'markItem' | 'vaultUrl'>
+  readonly catalog: Pick<Catalog, 'leaseItem' | 'itemRows' | 'markItem' | 'knownVault' | 'catalogId'>
   readonly vaults: Vaults
   readonly owner: string
   readonly isGone: (owner: string) => boolean
@@ -47,7 +48,7 @@ export async function restoreItem(
   let firstFailed: PlaceResult | undefined
   try {
     const { vaultId, key, tarBytes } = item.bundle
-    const vault = await parts.vaults.open((await catalog.vaultUrl(vaultId)) ?? vaultId)
+    const vault = await openKnown(parts, vaultId, lease)
     /** Places what is not decided yet. */
     const place = async (entries: Set<PlaceEntry>, readableBytes: number | undefined) => {
       const placing = placer.place([...entries], (range) => vault.read(key as string, range, { signal }), {

@@ -114,7 +114,7 @@ export async function openStory(options: StoryOptions = {}): Promise<ScratchStor
     },
     async claim() {
       await vault.prepare()
-      await claimVault(vault, catalog.catalogId)
+      await claimVault(vault, { catalog })
     },
     request: (roots, more = {}, facts = {}) => ({
       host: 'alpha',

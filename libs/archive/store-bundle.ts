@@ -17,14 +17,17 @@ import type { Vault } from '#libs/vault/vault.js'
 import { adoptEarlier } from './adopt-attempt.js'
 import { optionsFromJson } from './crawl-options.js'
 import { keepLease } from './keep-lease.js'
-import { mustBeThere } from './own-vault.js'
+import { openKnown } from './own-vault.js'
 import type { Room } from './room.js'
 import { crawledRoots, forbiddenRoot, type Looker, realRoots, sightOf } from './root-sight.js'
 import type { Vaults } from './vaults.js'
 import { type WakeEvents, wake } from './wake.js'
 
 export interface StoreParts extends Looker {
-  readonly catalog: Pick<Catalog, 'leaseBundle' | 'renewBundle' | 'markStored' | 'releaseBundle' | 'failBundle' | 'bundle'>
+  readonly catalog: Pick<
+    Catalog,
+    'leaseBundle' | 'renewBundle' | 'markStored' | 'releaseBundle' | 'failBundle' | 'bundle' | 'knownVault' | 'catalogId'
+  >
   readonly queue: Pick<JobQueue, 'add'>
   readonly vaults: Vaults
   readonly packer: Packer
@@ -74,8 +77,7 @@ export async function storeBundle(
     const roots = mustBeAllowed(parts, answer, options)
     begun = true
     options.onBegun?.(answer.bundle)
-    const vault = await parts.vaults.open(answer.set.vaultUrl)
-    await mustBeThere(vault, lease.signal)
+    const vault = await openKnown(parts, answer.set.vaultId, lease)
     const { stored, problems } =
       (await adoptEarlier(vault, answer, lease.signal)) ??
       (await within(vault.readsBack ? options.room : undefined, answer, lease.signal, () =>

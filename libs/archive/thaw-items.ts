@@ -10,6 +10,7 @@ import { FirnError, isFirnError } from '#libs/errors/errors.js'
 import type { ByteRange, Thaw, Vault } from '#libs/vault/vault.js'
 import { askForThaws } from './ask-for-thaws.js'
 import { keepLease } from './keep-lease.js'
+import { openKnown } from './own-vault.js'
 import type { Vaults } from './vaults.js'
 
 /** Whether an item or a retrieval still has something to come. */
@@ -18,7 +19,7 @@ export const isOpen = (state: RetrievalState): boolean => state !== 'done' && st
 export interface ThawParts {
   readonly catalog: Pick<
     Catalog,
-    'changeItems' | 'vaultUrl' | 'claimThaws' | 'renewThaws' | 'releaseThaws' | 'charge' | 'uncharge'
+    'catalogId' | 'changeItems' | 'knownVault' | 'claimThaws' | 'renewThaws' | 'releaseThaws' | 'charge' | 'uncharge'
   >
   readonly vaults: Vaults
   readonly owner: string
@@ -108,7 +109,7 @@ async function judge(
   for (const item of items) if (item.bytes === 0 || item.bundle.key === undefined) verdicts.set(item, { state: 'ready' })
   if (needy.length === 0) return
 
-  const vault = await parts.vaults.open((await catalog.vaultUrl(vaultId)) ?? vaultId)
+  const vault = await openKnown(parts, vaultId, options)
   // First the claim, then the look: whoever had the claim before has asked by then, and the look shows it.
   const fresh = needy.filter(({ state }) => state === 'requested').map(({ bundle }) => bundle.number)
   const claimed = await catalog.claimThaws(fresh, owner, parts.isGone)

@@ -108,7 +108,7 @@ export function bundleVerbs(database: Database, fileRows: FileRows): BundleVerbs
       })
     },
 
-    async strandedBundles(olderThanMs, isGone) {
+    async strandedBundles(olderThanMs, isGone, setId) {
       const gone = await goneOwners(
         database,
         `SELECT DISTINCT lease_owner AS owner FROM bundle WHERE ${LIVE} AND lease_owner IS NOT NULL`,
@@ -118,8 +118,9 @@ export function bundleVerbs(database: Database, fileRows: FileRows): BundleVerbs
       const { rows } = await database.query<{ id: string }>(
         `SELECT id FROM bundle
          WHERE ${LIVE} AND changed_at <= clock_timestamp() - $1 * interval '1 millisecond' AND (state = 'planned' OR ${leaseIsFree('$2')})
+           AND ($3::uuid IS NULL OR "set" = $3)
          ORDER BY changed_at, number LIMIT ${STRANDED_AT_ONCE}`,
-        [olderThanMs, gone],
+        [olderThanMs, gone, setId ?? null],
       )
       return rows.map(({ id }) => id)
     },
@@ -137,14 +138,18 @@ export function bundleVerbs(database: Database, fileRows: FileRows): BundleVerbs
     },
 
     async pendingBundles(setId) {
-      const { rows } = await database.query<{ live: number; unindexed: bigint }>(
-        `SELECT bundles - bundles_stored - bundles_failed AS live,
+      const { rows } = await database.query<{ live: number; unindexed: bigint; cancelled: boolean }>(
+        `SELECT bundles - bundles_stored - bundles_failed AS live, state = 'cancelled' AS cancelled,
            (SELECT count(*) FROM bundle b WHERE b.set = s.id AND b.state = 'stored' AND NOT b.indexed) AS unindexed
          FROM "set" s WHERE id = $1`,
         [setId],
         { name: 'pending-bundles' },
       )
-      return { live: rows[0]?.live ?? 0, unindexed: Number(rows[0]?.unindexed ?? 0) }
+      return {
+        live: rows[0]?.live ?? 0,
+        unindexed: Number(rows[0]?.unindexed ?? 0),
+        cancelled: rows[0]?.cancelled ?? false,
+      }
     },
 
     async hasLiveLease(id, isGone) {

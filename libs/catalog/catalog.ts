@@ -137,8 +137,13 @@ export interface CrawlVerbs {
   finishSet(setId: string): Promise<SetRow>
   /** The same for every set that nobody holds the lease of: whoever began it may be gone. */
   finishSets(isGone: (owner: string) => boolean): Promise<void>
-  /** Ends a set by force: `failed` with a reason (a root that is gone), or `cancelled`. */
-  endSet(setId: string, state: 'failed' | 'cancelled', reason: string): Promise<void>
+  /** Ends a set by force: `failed`, with a reason (a root that is gone). */
+  failSet(setId: string, reason: string): Promise<void>
+  /**
+   * Ends a set, whoever works at it: `cancelled`, and so are its bundles that are not stored. What is stored stays. A set that is over
+   * stays as it is. Says how many bundles it cancelled; asked again, it cancels what a killed call left.
+   */
+  cancelSet(setId: string, reason: string): Promise<number>
 }
 
 export interface LinkStore extends AsyncDisposable {
@@ -158,7 +163,7 @@ export interface BundlePlan {
 
 // ------------------------------------------------------------------------------------------------ bundles
 
-export type BundleState = 'planned' | 'packing' | 'stored' | 'failed' | 'missing' | 'damaged'
+export type BundleState = 'planned' | 'packing' | 'stored' | 'failed' | 'cancelled' | 'missing' | 'damaged'
 
 export interface BundleRow {
   readonly id: string
@@ -231,13 +236,16 @@ export interface BundleVerbs {
   releaseBundle(id: string, attempt: number, options?: { unused?: boolean }): Promise<void>
   /** `failed`, with the reason, and a problem `failed` for each of its files. They are found again by the next crawl. */
   failBundle(id: string, attempt: number, reason: string): Promise<void>
-  /** Bundles `planned` or with a dead lease whose job may be lost, oldest first; `olderThanMs` since their last change. 5,000 at most. */
-  strandedBundles(olderThanMs: number, isGone: (owner: string) => boolean): Promise<string[]>
+  /**
+   * Bundles `planned` or with a dead lease whose job may be lost, oldest first; `olderThanMs` since their last change. 5,000 at most.
+   * `setId`: only of that set.
+   */
+  strandedBundles(olderThanMs: number, isGone: (owner: string) => boolean, setId?: string): Promise<string[]>
   /** Stored bundles that are not indexed. */
   unindexedBundles(limit: number): Promise<string[]>
   markIndexed(numbers: readonly bigint[]): Promise<void>
-  /** Bundles of a set that are `planned` or `packing`, and those stored but not indexed. */
-  pendingBundles(setId: string): Promise<{ live: number; unindexed: number }>
+  /** Bundles of a set that are `planned` or `packing`, and those stored but not indexed; and whether the set was cancelled. */
+  pendingBundles(setId: string): Promise<{ live: number; unindexed: number; cancelled: boolean }>
   /** Whether an attempt at this bundle is at work: `packing`, lease not over, owner not gone. */
   hasLiveLease(id: string, isGone: (owner: string) => boolean): Promise<boolean>
   /** Files (not directories) of a stored bundle, as the search index takes them. */
@@ -468,6 +476,14 @@ export interface ManifestFacts {
   readonly setStartedAt: Date
 }
 
+export interface KnownVault {
+  readonly id: string
+  /** With the options that it was last written with. */
+  readonly url: string
+  /** What its `firn-vault.json` must say; undefined of one that only an older version has written. */
+  readonly uuid?: string
+}
+
 export interface UpkeepVerbs {
   /** Every bundle that was stored once (`stored`, `missing`, `damaged`), by key. */
   storedBundles(vaultId: string): AsyncIterable<readonly BundleRow[]>
@@ -488,9 +504,11 @@ export interface UpkeepVerbs {
   reclaimPlans(): Promise<void>
   /** Forget what is indexed: every stored bundle is to be indexed again. */
   forgetIndexed(): Promise<void>
-  /** The URL with options that a vault was last written with. */
-  vaultUrl(vaultId: string): Promise<string | undefined>
-  vaults(): Promise<{ id: string; url: string; bundles: number; bytes: number }[]>
+  /** A vault that something was written to, or adopted from. */
+  knownVault(vaultId: string): Promise<KnownVault | undefined>
+  /** From now on the catalog knows the vault, and that it shows this UUID, unless it knew another one. Returns the one that counts. */
+  recogniseVault(vault: { id: string; url: string }, uuid: string, options?: { anew?: boolean }): Promise<string>
+  vaults(): Promise<(KnownVault & { bundles: number; bytes: number })[]>
   totals(): Promise<{ sets: number; bundles: number; files: number; bytes: number; databaseBytes: number }>
 }
 

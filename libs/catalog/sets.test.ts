@@ -14,6 +14,7 @@ import {
   type ScratchCatalog,
   scratchCatalog,
   storeBundle,
+  storedOf,
   VAULT,
 } from './scratch-catalog.js'
 
@@ -49,7 +50,7 @@ describe('a set', () => {
     expect(await catalog.set(set.id)).toEqual(set)
     expect((await catalog.sets({ limit: 1 }))[0]).toEqual(set)
     expect(await catalog.set('nonsense')).toBeUndefined()
-    expect(await catalog.vaultUrl(VAULT.id)).toBe(VAULT.url)
+    expect(await catalog.knownVault(VAULT.id)).toEqual({ id: VAULT.id, url: VAULT.url })
   })
 
   test('has one crawler at a time', async () => {
@@ -125,10 +126,44 @@ describe('a set', () => {
     expect(await catalog.finishSet(bad.id)).toMatchObject({ state: 'failed' })
 
     const ended = await newSet(catalog)
-    await catalog.endSet(ended.id, 'failed', 'the root is gone')
+    await catalog.failSet(ended.id, 'the root is gone')
     expect(await catalog.set(ended.id)).toMatchObject({ state: 'failed', reason: 'the root is gone' })
     expect(await catalog.leaseSet(ended.id, OWNER, nobodyIsGone)).toBe(false)
   })
+})
+
+test('a set is cancelled with all of it that is not stored, whoever works at it; again and again', async () => {
+  const set = await newSet(catalog)
+  const { id: stored } = await storeBundle(catalog, set, [entry('/data/cancel-1')])
+  const packing = await catalog.planBundle(set.id, OWNER, planOf([entry('/data/cancel-2')]))
+  const waiting = await catalog.planBundle(set.id, OWNER, planOf([entry('/data/cancel-3')]))
+  await catalog.leaseBundle(packing, 'another/host', nobodyIsGone)
+
+  expect(await catalog.cancelSet(set.id, 'a mistake')).toBe(2)
+  expect(await catalog.set(set.id)).toMatchObject({ state: 'cancelled', reason: 'a mistake', counts: { bundlesStored: 1 } })
+  const states = await Promise.all([stored, packing, waiting].map(async (id) => (await catalog.bundle(id))?.state))
+  expect(states).toEqual(['stored', 'cancelled', 'cancelled'])
+  expect(await catalog.pendingBundles(set.id)).toMatchObject({ cancelled: true })
+  // Nobody goes on with it.
+  await expect(catalog.renewBundle(packing, 1)).rejects.toMatchObject({ code: 'lease-lost' })
+  const late = catalog.markStored(packing, 1, storedOf(packing, [entry('/data/cancel-2')]), [])
+  await expect(late).rejects.toMatchObject({ code: 'lease-lost' })
+  expect(await catalog.leaseBundle(waiting, OWNER, nobodyIsGone)).toEqual({ kind: 'over', state: 'cancelled' })
+  await expect(catalog.planBundle(set.id, OWNER, planOf([entry('/data/late')]))).rejects.toMatchObject({ code: 'lease-lost' })
+  expect(await catalog.leaseSet(set.id, OWNER, nobodyIsGone)).toBe(false)
+  expect(await catalog.finishSet(set.id)).toMatchObject({ state: 'cancelled' })
+  expect(await catalog.strandedBundles(0, nobodyIsGone, set.id)).toEqual([])
+
+  expect(await catalog.cancelSet(set.id, 'again')).toBe(0)
+  expect(await catalog.set(set.id)).toMatchObject({ reason: 'a mistake' })
+})
+
+test('a set that is over is not cancelled', async () => {
+  const set = await newSet(catalog)
+  await catalog.markCrawled(set.id, OWNER)
+  await catalog.finishSet(set.id)
+  expect(await catalog.cancelSet(set.id, 'too late')).toBe(0)
+  expect(await catalog.set(set.id)).toMatchObject({ state: 'archived' })
 })
 
 describe('the link store', () => {

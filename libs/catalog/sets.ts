@@ -164,11 +164,28 @@ export function setVerbs(database: Database): SetVerbs {
       await database.query(`${FINISH} AND ${leaseIsFree('$1')}`, [gone])
     },
 
-    async endSet(setId, state, reason) {
+    async failSet(setId, reason) {
       await database.query(
-        `UPDATE "set" SET state = $2, reason = $3, finished_at = now(), lease_owner = NULL, lease_until = NULL WHERE id = $1 AND ${OPEN}`,
-        [setId, state, cleanText(reason)],
+        `UPDATE "set" SET state = 'failed', reason = $2, finished_at = now(), lease_owner = NULL, lease_until = NULL WHERE id = $1 AND ${OPEN}`,
+        [setId, cleanText(reason)],
       )
+    },
+
+    async cancelSet(setId, reason) {
+      return database.transaction(async (connection) => {
+        // First: from then on nothing is planned for it.
+        await connection.query(
+          `UPDATE "set" SET state = 'cancelled', reason = $2, finished_at = now(), lease_owner = NULL, lease_until = NULL
+           WHERE id = $1 AND ${OPEN}`,
+          [setId, cleanText(reason)],
+        )
+        const { rowCount } = await connection.query(
+          `UPDATE bundle b SET state = 'cancelled', plan = NULL, lease_owner = NULL, lease_until = NULL, changed_at = now()
+           FROM "set" s WHERE s.id = $1 AND s.state = 'cancelled' AND b.set = s.id AND b.state IN ('planned', 'packing')`,
+          [setId],
+        )
+        return rowCount
+      })
     },
   }
 }

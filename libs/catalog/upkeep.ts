@@ -2,7 +2,7 @@
 import { FirnError } from '#libs/errors/errors.js'
 import { rawToBytes } from '#libs/os/raw.js'
 import { BUNDLE_COLUMNS, type BundleRecord, bundleRowOf } from './bundle-row.js'
-import type { EntryPages, ManifestFacts, StoredBundle, UpkeepVerbs } from './catalog.js'
+import type { EntryPages, KnownVault, ManifestFacts, StoredBundle, UpkeepVerbs } from './catalog.js'
 import { cleanText } from './clean-text.js'
 import type { Database } from './database.js'
 import type { FileRows } from './file-row.js'
@@ -72,9 +72,20 @@ export function upkeepVerbs(database: Database, fileRows: FileRows, prisma: Pris
       await database.query('UPDATE bundle SET indexed = FALSE WHERE indexed')
     },
 
-    async vaultUrl(vaultId) {
-      const { rows } = await database.query<{ url: string }>('SELECT url FROM vault WHERE id = $1', [vaultId])
-      return rows[0]?.url
+    async knownVault(vaultId) {
+      const { rows } = await database.query<VaultRecord>('SELECT id, url, uuid FROM vault WHERE id = $1', [vaultId], {
+        name: 'known-vault',
+      })
+      return rows[0] && knownVaultOf(rows[0])
+    },
+
+    async recogniseVault(vault, uuid, { anew = false } = {}) {
+      const number = await vaultNumber(database, vault)
+      const { rows } = await database.query<{ uuid: string }>(
+        'UPDATE vault SET uuid = CASE WHEN $3 THEN $2 ELSE coalesce(uuid, $2) END WHERE number = $1 RETURNING uuid',
+        [number, uuid, anew],
+      )
+      return rows[0]?.uuid ?? uuid
     },
 
     async vaults() {
@@ -82,9 +93,9 @@ export function upkeepVerbs(database: Database, fileRows: FileRows, prisma: Pris
         await client.vault.findMany({ orderBy: { id: 'asc' } }),
         await client.bundle.groupBy({ by: ['vaultNumber'], where: { state: 'stored' }, _count: true, _sum: { tarBytes: true } }),
       ])
-      return vaults.map(({ number, id, url }) => {
+      return vaults.map(({ number, ...vault }) => {
         const sum = sums.find(({ vaultNumber }) => vaultNumber === number)
-        return { id, url, bundles: sum?._count ?? 0, bytes: Number(sum?._sum.tarBytes ?? 0) }
+        return { ...knownVaultOf(vault), bundles: sum?._count ?? 0, bytes: Number(sum?._sum.tarBytes ?? 0) }
       })
     },
 
@@ -105,6 +116,14 @@ export function upkeepVerbs(database: Database, fileRows: FileRows, prisma: Pris
     },
   }
 }
+
+interface VaultRecord {
+  id: string
+  url: string
+  uuid: string | null
+}
+
+const knownVaultOf = ({ id, url, uuid }: VaultRecord): KnownVault => ({ id, url, ...(uuid !== null && { uuid }) })
 
 /** A bundle as its manifest tells it. Files are counted as found by the sets that are made here: nothing else is known of them. */
 async function adoptBundle(
@@ -149,7 +168,7 @@ async function adoptBundle(
     )
     // What a worker has in its hands it finishes itself.
     const before = await connection.query<{ state: string; number: bigint }>(
-      `SELECT state, number FROM bundle WHERE id = $1 AND (state IN ('planned', 'failed') OR state = 'packing' AND lease_until < clock_timestamp())
+      `SELECT state, number FROM bundle WHERE id = $1 AND (state IN ('planned', 'failed', 'cancelled') OR state = 'packing' AND lease_until < clock_timestamp())
        FOR UPDATE`,
       [facts.bundleId],
     )

@@ -7,7 +7,7 @@ import type { Job, Processor } from 'bullmq'
 import { FirnError, Postpone } from '#libs/errors/errors.js'
 import { DelayedError, type Queue, UnrecoverableError, WaitingError, type Worker } from './bullmq.js'
 import { cleanText } from './clean-text.js'
-import { ATTEMPTS, checkedPayload, isFinal, jobId } from './jobs.js'
+import { ATTEMPTS, checkedPayload, isFinal, JOB_NAMES, jobId } from './jobs.js'
 import type { AddOptions, JobHandler, JobName, JobQueue, Jobs, QueueWorker, WorkOptions } from './queue.js'
 
 /** A job whose worker was killed so often is given up: it may be what kills them. BullMQ's own default, 1, gives up too soon. */
@@ -24,7 +24,7 @@ const ADDED_AT_ONCE = 1_000
 
 type QueueHandle = Pick<
   Queue,
-  'add' | 'addBulk' | 'getJob' | 'getJobState' | 'getJobCountByTypes' | 'upsertJobScheduler' | 'close'
+  'add' | 'addBulk' | 'getJob' | 'getJobState' | 'getJobCountByTypes' | 'upsertJobScheduler' | 'obliterate' | 'close'
 >
 type WorkerHandle = Pick<Worker, 'close' | 'waitUntilReady'> & {
   on(event: 'failed', listener: (job: Job | undefined, error: Error) => void): unknown
@@ -35,9 +35,9 @@ type WorkerHandle = Pick<Worker, 'close' | 'waitUntilReady'> & {
 }
 
 export interface Backend {
-  /** Errors of what is opened go to the owner already. */
-  openQueue(name: JobName): QueueHandle
-  openWorker(name: JobName, processor: Processor, concurrency: number): WorkerHandle
+  /** Errors of what is opened go to the owner already. `queue`: BullMQ's name, a job's or that of one in a lane. */
+  openQueue(queue: string): QueueHandle
+  openWorker(queue: string, processor: Processor, concurrency: number): WorkerHandle
   /** Called when everything opened is closed. */
   close(): Promise<void>
   readonly onError: (error: unknown) => void
@@ -49,7 +49,7 @@ export interface Backend {
 
 export function bullmqQueue(backend: Backend): JobQueue {
   const { onError } = backend
-  const queues = new Map<JobName, QueueHandle>()
+  const queues = new Map<string, QueueHandle>()
   const workers = new Set<QueueWorker>()
   let closing: Promise<void> | undefined
 
@@ -62,12 +62,15 @@ export function bullmqQueue(backend: Backend): JobQueue {
     stackTraceLimit: 0,
   }
 
-  function queueOf(name: JobName): QueueHandle {
+  function queueOf(name: string): QueueHandle {
     if (closing) throw new FirnError('failed', 'The queue is closed.')
     const queue = queues.get(name) ?? backend.openQueue(name)
     queues.set(name, queue)
     return queue
   }
+
+  /** BullMQ's name for a kind of job, of everybody's or in a lane. */
+  const nameIn = (lane: string | undefined, name: JobName): string => (lane === undefined ? name : `${name}.${lane}`)
 
   /** The id under which a job can be added so that it runs; undefined where it waits already (a delayed one is brought forward). */
   async function freeId(queue: QueueHandle, base: string, delayed: boolean): Promise<string | undefined> {
@@ -91,11 +94,12 @@ export function bullmqQueue(backend: Backend): JobQueue {
   }
 
   async function addMany<K extends JobName>(
+    lane: string | undefined,
     name: K,
     payloads: readonly Jobs[K][],
     { delayMs = 0 }: AddOptions = {},
   ): Promise<void> {
-    const queue = queueOf(name)
+    const queue = queueOf(nameIn(lane, name))
     const wanted = new Map(
       payloads.map((given) => {
         const payload = checkedPayload(name, given)
@@ -130,7 +134,12 @@ export function bullmqQueue(backend: Backend): JobQueue {
     await queueOf(name).upsertJobScheduler(`every-${jobId(name, data)}`, { every: intervalMs }, { name, data, opts })
   }
 
-  async function work<K extends JobName>(name: K, handler: JobHandler<K>, options: WorkOptions<K>): Promise<QueueWorker> {
+  async function work<K extends JobName>(
+    lane: string | undefined,
+    name: K,
+    handler: JobHandler<K>,
+    options: WorkOptions<K>,
+  ): Promise<QueueWorker> {
     if (closing) throw new FirnError('failed', 'The queue is closed.')
     /** Our own controllers, not the signal of BullMQ: that one is lost silently when a processor declares fewer than three parameters. */
     const running = new Map<string, AbortController>()
@@ -184,7 +193,7 @@ export function bullmqQueue(backend: Backend): JobQueue {
     }
 
     const worker = backend.openWorker(
-      name,
+      nameIn(lane, name),
       async (job, token) => {
         const payload = understood(name, job)
         if (abandoning) return giveBack(job, token)
@@ -259,13 +268,31 @@ export function bullmqQueue(backend: Backend): JobQueue {
   const count = async (name: JobName): Promise<number> =>
     queueOf(name).getJobCountByTypes('waiting', 'prioritized', 'delayed', 'active')
 
+  const verbsIn = (lane: string | undefined): Pick<JobQueue, 'add' | 'addMany' | 'work'> => ({
+    add: (name, payload, options) => answered(addMany(lane, name, [payload], options)),
+    addMany: (name, payloads, options) => answered(addMany(lane, name, payloads, options)),
+    work: (name, handler, options) => answered(work(lane, name, handler, options)),
+  })
+
+  /** The catalog knows what is still to be done; a queue that cannot be asked now keeps a few dead jobs. */
+  async function forget(lane: string): Promise<void> {
+    if (closing) return
+    for (const name of JOB_NAMES) {
+      const queue = queues.get(nameIn(lane, name))
+      if (queue === undefined) continue
+      queues.delete(nameIn(lane, name))
+      await queue.obliterate({ force: true }).catch(onError)
+      await queue.close().catch(onError)
+    }
+  }
+
   return {
-    add: (name, payload, options) => answered(addMany(name, [payload], options)),
-    addMany: (name, payloads, options) => answered(addMany(name, payloads, options)),
+    ...verbsIn(undefined),
     every: (name, payload, intervalMs) => answered(every(name, payload, intervalMs)),
-    work: (name, handler, options) => answered(work(name, handler, options)),
 
     pending: (name) => answered(count(name)),
+
+    lane: (id) => ({ ...verbsIn(id), [Symbol.asyncDispose]: () => forget(id) }),
 
     close() {
       closing ??= (async () => {

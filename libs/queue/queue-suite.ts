@@ -13,6 +13,8 @@ export interface QueueStore {
   smuggle(name: string, id: string, data: unknown): Promise<void>
   /** What the queue does with the jobs of a worker that it takes for dead: they wait again, their locks are nobody's. */
   takeAway(name: string): Promise<void>
+  /** What the store still has of lanes: rows or keys. */
+  leftOfLanes(): Promise<number>
   /** Connections that are open to the store. */
   connections(): Promise<number>
   drop(): Promise<void>
@@ -107,6 +109,55 @@ export function describeQueue(name: string, create: () => Promise<QueueStore>): 
       await until(async () => (await queue.pending('watch-retrievals')) === 0)
       expect(runs).toEqual(['watch'])
       expect(await queue.pending('index-bundle')).toBe(1)
+    })
+
+    test('keeps a lane apart from everybody else, and leaves nothing of it', async () => {
+      const runs: string[] = []
+      const noting =
+        (where: string): StoreHandler =>
+        async ({ bundleId }) =>
+          void runs.push(`${where} ${bundleId}`)
+      await work(noting('all'))
+      const [one, two] = [queue.lane(randomUUID()), queue.lane(randomUUID())]
+      const worker = await one.work('store-bundle', noting('one'), { concurrency: 1 })
+      await one.add('store-bundle', { bundleId: 'a' })
+      await two.addMany('store-bundle', [{ bundleId: 'b' }, { bundleId: 'c' }])
+      await queue.add('store-bundle', { bundleId: 'd' })
+      await until(() => runs.length === 2)
+      expect(runs.sort()).toEqual(['all d', 'one a'])
+      await worker.stop(0)
+      await one[Symbol.asyncDispose]()
+      await two[Symbol.asyncDispose]()
+      expect(await store.leftOfLanes()).toBe(0)
+      expect(errors).toEqual([])
+    })
+
+    test('a lane forgets what its workers did not come to, and what they gave back', async () => {
+      const id = randomUUID()
+      const lane = queue.lane(id)
+      await lane.addMany('store-bundle', bundles(50))
+      const begun = openGate()
+      const worker = await lane.work(
+        'store-bundle',
+        (_payload, { signal }) =>
+          new Promise<void>((_, reject) => {
+            begun.open()
+            signal.addEventListener('abort', () => reject(signal.reason as Error))
+          }),
+        { concurrency: 2 },
+      )
+      await begun.passed
+      await worker.stop(0)
+      await lane[Symbol.asyncDispose]()
+      expect(await store.leftOfLanes()).toBe(0)
+      // The same lane again, as a later command's: it has what it is given now.
+      const again = queue.lane(id)
+      const runs: string[] = []
+      const second = await again.work('store-bundle', async ({ bundleId }) => void runs.push(bundleId), { concurrency: 1 })
+      await again.add('store-bundle', { bundleId: 'x' })
+      await until(() => runs.length === 1)
+      await second.stop(0)
+      await again[Symbol.asyncDispose]()
     })
 
     test('adds a job again and again, once however often it is asked to, and beside those that are added', async () => {

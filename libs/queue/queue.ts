@@ -27,9 +27,17 @@ export interface JobQueue {
   /** Jobs that wait, are delayed or run. */
   pending(name: JobName): Promise<number>
 
+  /**
+   * Jobs for one command's own workers, apart from everybody else's: under the same id (letters, digits, -) there are the same jobs.
+   * Disposed of when its workers have stopped: whatever is left in it is forgotten.
+   */
+  lane(id: string): JobLane
+
   /** Stops, without grace, the workers that still run, and closes every connection. */
   close(): Promise<void>
 }
+
+export interface JobLane extends Pick<JobQueue, 'add' | 'addMany' | 'work'>, AsyncDisposable {}
 
 export interface AddOptions {
   /** Not before so many milliseconds from now. Default 0. */

@@ -1,5 +1,5 @@
 /** What every long-running part does beside its work: it shows in the catalog that it lives, and answers who asks for its health. */
-import { knownOwner } from '#libs/archive/own-vault.js'
+import { knownNote } from '#libs/archive/own-vault.js'
 import type { Catalog, WorkerRole } from '#libs/catalog/catalog.js'
 import type { CommandContext } from './command.js'
 import { openHealthServer } from './health/health-server.js'
@@ -63,11 +63,11 @@ function checksOf(runtime: Runtime, vaultUrl: string, roles: readonly WorkerRole
 /** `prepare` makes what is not there, also where a disk is not mounted: a vault that was used must be there, and be ours, before. */
 async function mustWrite(runtime: Runtime, vaultUrl: string, signal: AbortSignal): Promise<void> {
   const [vault, catalog] = await Promise.all([runtime.vaults.open(vaultUrl), runtime.catalog()])
-  const owner = await knownOwner(catalog, vault, signal)
-  if (owner !== undefined && owner !== catalog.catalogId) {
-    throw new Error(`${vault.id} is written by another catalog (${owner})`)
+  const note = await knownNote(catalog, vault, { signal })
+  if (note !== undefined && note.catalog !== catalog.catalogId) {
+    throw new Error(`${vault.id} is written by another catalog (${note.catalog})`)
   }
-  await vault.prepare({ signal, make: owner === undefined })
+  await vault.prepare({ signal, make: note === undefined })
 }
 
 async function keepShowing(

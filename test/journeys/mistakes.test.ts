@@ -1,7 +1,8 @@
 /** Mistakes that users make, and what they must not cost. */
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { cpSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
-import { type Home, openHome } from '../firn.js'
+import { filesOf, type Home, openHome, says, statusOf } from '../firn.js'
 import { makeFiles } from '../tree.js'
 
 describe('a vault whose disk is not mounted', () => {
@@ -20,11 +21,19 @@ describe('a vault whose disk is not mounted', () => {
 
   const left = () => [existsSync(vault) ? readdirSync(vault) : undefined, readdirSync(at.path('tree')).length]
   const AWAY = /is its disk mounted\?/
+  const AWAY_EVERYWHERE = /is its disk mounted\?/g
 
-  for (const place of ['is not there', 'is an empty mount point', 'is another disk'] as const) {
+  const PLACES = ['is not there', 'is an empty mount point', 'is another disk', 'is another vault of the same catalog'] as const
+  for (const place of PLACES) {
     test(`and whose place ${place}: nothing is made, marked or removed, exit 75`, async () => {
       if (place !== 'is not there') mkdirSync(vault, { recursive: true })
       if (place === 'is another disk') writeFileSync(at.path('disk/other'), 'x')
+      if (place === 'is another vault of the same catalog') {
+        const other = { FIRN_VAULT_URL: `local:${at.path('other')}`, FIRN_VAULTS: `local:${vault}` }
+        makeFiles(at.path('small'), 1)
+        expect((await at.run('archive-files', ['-r', 'small'], other)).code).toBe(0)
+        cpSync(at.path('other'), vault, { recursive: true })
+      }
       const before = left()
       writeFileSync(at.path('tree/new'), place)
       const archived = await at.run('archive-files', ['-r', '--delete-after-archive', '--yes', 'tree'])
@@ -35,7 +44,13 @@ describe('a vault whose disk is not mounted', () => {
       const checked = await at.run('firn', ['check', '--json'])
       expect(checked.code).toBe(75)
       expect(checked.stderr).not.toContain('all is well')
-      expect(checked.summary).toMatchObject({ bundles: 0, wrong: 0, vaults_away: 1 })
+      expect(checked.summary).toMatchObject({ wrong: 0, vaults_away: 1 })
+      const found = await at.run('find-and-retrieve', ['--path', at.path('tree'), '--to', at.path('back-of-nothing'), '--json'])
+      expect(found.code).toBe(75)
+      expect(found.stdout.match(AWAY_EVERYWHERE)).toHaveLength(1)
+      expect(found.summary).toMatchObject({ files_restored: 0, files_failed: 5, exit_code: 75 })
+      const rebuilt = await at.run('firn', ['rebuild-catalog', '--from', `local:${vault}`])
+      expect([rebuilt.code, rebuilt.stderr]).toEqual([75, expect.stringMatching(AWAY)])
       expect(left()).toEqual(before)
     }, 60_000)
   }
@@ -56,6 +71,30 @@ describe('a vault whose disk is not mounted', () => {
   }, 60_000)
 })
 
+test('a new vault is made only below a directory that is there; what is no vault is not rebuilt from', async () => {
+  const at = openHome()
+  try {
+    makeFiles(at.path('tree'), 2)
+    const deep = await at.run('archive-files', ['-r', '--vault', `local:${at.path('mnt/usb/vault')}`, 'tree'])
+    expect([deep.code, deep.stderr]).toEqual([
+      2,
+      expect.stringMatching(/there is no directory .*\/mnt\/usb\. Is a disk not mounted\?/),
+    ])
+    expect(existsSync(at.path('mnt'))).toBe(false)
+    mkdirSync(at.path('mnt/usb'), { recursive: true })
+    for (const place of ['nowhere', 'mnt', 'tree']) {
+      for (const more of [[], ['--take-over']]) {
+        const rebuilt = await at.run('firn', ['rebuild-catalog', '--from', `local:${at.path(place)}`, ...more])
+        expect([rebuilt.code, rebuilt.stderr]).toEqual([2, expect.stringMatching(/is no vault of Firn's/)])
+      }
+    }
+    expect(existsSync(at.path('nowhere'))).toBe(false)
+    expect(readdirSync(at.path('mnt/usb'))).toEqual([])
+  } finally {
+    at.dispose()
+  }
+}, 60_000)
+
 test('doctor makes nothing: of a vault that is not there yet it says so', async () => {
   const at = openHome()
   try {
@@ -67,3 +106,111 @@ test('doctor makes nothing: of a vault that is not there yet it says so', async 
     at.dispose()
   }
 }, 60_000)
+
+describe('a run that was stopped, and another command after it', () => {
+  let at: Home
+  const sets: string[] = []
+  /** `-r large` with bundles of one file, stopped after some of them; returns the id of its set. */
+  async function stopped(...more: string[]): Promise<string> {
+    const running = at.start('archive-files', ['-r', '--debug', '--files-per-bundle', '1', ...more, 'large'])
+    await says(running, 'bundle stored')
+    running.kill('SIGINT')
+    expect((await running.ended).code).toBe(130)
+    const [set] = (await statusOf(at)).sets
+    return String(set?.['set_id'])
+  }
+  const stateOf = async (id: string) => (await statusOf(at)).sets.find(({ set_id }) => set_id === id)
+  const listOf = async (id: string) => filesOf(await at.run('find-and-retrieve', ['--set', id, '-l', '--json'])).length
+
+  beforeAll(() => {
+    at = openHome()
+    makeFiles(at.path('large'), 400, { bytes: 20_000 })
+    makeFiles(at.path('small'), 3)
+  })
+  afterAll(() => at.dispose())
+
+  test.each([
+    ['of other roots', ['-r', 'small']],
+    ['with an exclusion', ['-r', '--exclude', 'd0', '--files-per-bundle', '1', 'large']],
+    ['with other tags', ['-r', '-t', 'x', '--files-per-bundle', '1', 'large']],
+    ['with a description', ['-r', '-s', 'x', '--files-per-bundle', '1', 'large']],
+  ])(
+    '%s leaves it alone, and says what can be done with it',
+    async (_what, args) => {
+      if (sets[0] === undefined) sets.push(await stopped('-x', '0'))
+      const [id] = sets as [string]
+      const before = await stateOf(id)
+      const other = await at.run('archive-files', args)
+      expect(other.code).toBe(0)
+      const lines = other.stderr.split('\n').filter((line) => line.includes(id))
+      expect(lines).toEqual([expect.stringContaining(`\`firn resume ${id}\``)])
+      expect(lines[0]).toContain(`\`firn cancel ${id}\``)
+      expect(await stateOf(id)).toEqual(before)
+    },
+    120_000,
+  )
+
+  test('the same command again finishes it, also with an age in days', async () => {
+    const [id] = sets as [string]
+    const again = await at.run('archive-files', ['-r', '--files-per-bundle', '1', '-x', '0', 'large'])
+    expect([again.code, again.stderr]).toEqual([0, expect.stringContaining(`finishing set ${id} of an interrupted run`)])
+    expect(await stateOf(id)).toMatchObject({ state: 'archived' })
+  }, 120_000)
+
+  test('resume finishes it, with its own options, and its problems count', async () => {
+    const id = await stopped('--force')
+    execFileSync('mkfifo', [at.path('large/pipe')]) // before it is crawled again: special files are skipped, exit 3
+    const resumed = await at.run('firn', ['resume', id, '--json'])
+    const { files_found, files_archived, files_skipped } = resumed.summary
+    expect(resumed.summary).toMatchObject({ set_id: id, exit_code: resumed.code })
+    expect(files_archived).toBe(400)
+    expect([files_found, files_skipped, resumed.code]).toEqual(files_skipped === 1 ? [401, 1, 3] : [400, 0, 0])
+    rmSync(at.path('large/pipe'))
+    expect(await stateOf(id)).toMatchObject({ state: files_skipped === 1 ? 'partial' : 'archived' })
+    const over = await at.run('firn', ['resume', id])
+    expect([over.code, over.stderr]).toEqual([2, expect.stringMatching(/there is nothing to resume/)])
+  }, 120_000)
+
+  test('cancel ends it: what is stored stays and can be found, the rest is never archived; it may be repeated', async () => {
+    const id = await stopped('--force')
+    const stored = await listOf(id)
+    expect(stored).toBeGreaterThan(0)
+    for (let times = 0; times < 2; times++) expect((await at.run('firn', ['cancel', id])).code).toBe(0)
+    expect(await stateOf(id)).toMatchObject({ state: 'cancelled', reason: expect.stringMatching(/^cancelled by \S+@/) })
+    const next = await at.run('archive-files', ['-r', '--force', '--files-per-bundle', '1', 'large', '--json'])
+    expect([next.code, next.stderr]).toEqual([0, expect.not.stringContaining(id)])
+    expect(await listOf(id)).toBe(stored)
+    const resumed = await at.run('firn', ['resume', id])
+    expect([resumed.code, resumed.stderr]).toEqual([2, expect.stringMatching(/is cancelled/)])
+    const back = await at.run('find-and-retrieve', ['--set', id, '--to', at.path('back'), '--json'])
+    expect(back.summary).toMatchObject({ files_restored: stored, exit_code: 0 })
+    const checked = await at.run('firn', ['check', '--json'])
+    // An attempt that had come to its end in the vault, and not in the catalog, is named.
+    const wrong = checked.messages.filter((message) => message['message_type'] === 'problem' && message['kind'] !== 'unknown')
+    expect(wrong).toEqual([])
+  }, 120_000)
+
+  test('cancel stops one that another process works at, which says so and ends with 1', async () => {
+    const running = at.start('archive-files', ['-r', '--debug', '--force', '--json', '--files-per-bundle', '1', 'large'])
+    await says(running, 'bundle stored')
+    const id = String((await statusOf(at)).sets.find(({ state }) => state === 'crawling' || state === 'archiving')?.['set_id'])
+    expect((await at.run('firn', ['cancel', id])).code).toBe(0)
+    const ran = await running.ended
+    expect(ran.code).toBe(1)
+    expect(ran.summary).toMatchObject({ set_id: id, exit_code: 1 })
+    expect(ran.stdout).toMatch(/was cancelled \(cancelled by \S+\): what is stored stays/)
+    expect(await listOf(id)).toBe(ran.summary['files_archived'])
+    expect(ran.summary['files_archived']).toBeLessThan(400)
+  }, 120_000)
+
+  test('what cannot be resumed or cancelled is said', async () => {
+    const unknown = '00000000-0000-4000-8000-000000000000'
+    expect((await at.run('firn', ['resume', unknown])).code).toBe(4)
+    expect((await at.run('firn', ['cancel', unknown])).code).toBe(4)
+    const [last] = (await statusOf(at)).sets.filter(({ state }) => state === 'archived')
+    const over = await at.run('firn', ['cancel', String(last?.['set_id'])])
+    expect([over.code, over.stderr]).toEqual([2, expect.stringMatching(/there is nothing to cancel/)])
+    const nothing = await at.run('firn', ['resume'])
+    expect([nothing.code, nothing.stderr]).toEqual([0, 'nothing of this host was interrupted\n'])
+  }, 60_000)
+})

@@ -29,6 +29,11 @@ describeQueue('in Postgres', async () => {
          NOTIFY bullmq_jobs, '${name}'`,
       )
     },
+    async leftOfLanes() {
+      const tables = ['job', 'meta', 'event', 'metrics', 'dedup']
+      const left = tables.map((table) => `SELECT 1 FROM bullmq.${table} WHERE queue LIKE '%.%'`)
+      return (await ask(database.url, left.join(' UNION ALL '))).length
+    },
     async connections() {
       const rows = await ask(
         database.url,

@@ -39,6 +39,7 @@ describeWithServer('FIRN_TEST_REDIS_URL', 'the suite', (url) => {
           await looking.zadd(key('marker'), 0, '0')
         }
       },
+      leftOfLanes: async () => (await looking.keys(`${prefix}:*.*`)).length,
       async connections() {
         const clients = String(await looking.client('LIST')).split('\n')
         return clients.filter((client) => client.includes(` name=${prefix}`)).length

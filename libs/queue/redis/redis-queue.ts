@@ -8,7 +8,7 @@ import { Queue, Worker } from '../bullmq.js'
 import { bullmqQueue, STALLED_AT_MOST } from '../bullmq-queue.js'
 import { JOB_NAMES, RETRY_DELAY_MS } from '../jobs.js'
 import type { QueueDeps } from '../open-queue.js'
-import type { JobName, JobQueue } from '../queue.js'
+import type { JobQueue } from '../queue.js'
 import { loadTelemetry } from '../telemetry.js'
 import { checkServer } from './check-server.js'
 import { connectRedis, refusal } from './connections.js'
@@ -40,20 +40,21 @@ export async function openRedisQueue(options: RedisQueueOptions): Promise<JobQue
   const bullmqOptions = { prefix, ...(telemetry && { telemetry: telemetry.forBullmq }) }
   const teller = tellerOf(where, { onError: options.onError, onNotice })
   const connections = await connectRedis(place, teller)
-  const queues = new Map<JobName, Queue>()
+  const queues = new Map<string, Queue>()
+  const openQueue = (name: string): Queue => {
+    const queue = new Queue(name, {
+      connection: connections.producer,
+      ...bullmqOptions,
+      streams: { events: { maxLen: KEPT_EVENTS } },
+    })
+    queue.on('error', teller.tell)
+    return queue
+  }
   try {
     for (const notice of await checkServer(connections.producer, where, place.allowEviction)) onNotice(notice)
     if (place.allowEviction) connections.allowEviction()
     // All of them now: one that is made while Redis is away would wait for it at its first job.
-    for (const name of JOB_NAMES) {
-      const queue = new Queue(name, {
-        connection: connections.producer,
-        ...bullmqOptions,
-        streams: { events: { maxLen: KEPT_EVENTS } },
-      })
-      queue.on('error', teller.tell)
-      queues.set(name, queue)
-    }
+    for (const name of JOB_NAMES) queues.set(name, openQueue(name))
     await Promise.all([...queues.values()].map((queue) => queue.waitUntilReady()))
   } catch (error) {
     await connections.close()
@@ -64,7 +65,7 @@ export async function openRedisQueue(options: RedisQueueOptions): Promise<JobQue
     onError: options.onError,
     retryDelayMs,
     explain: (error) => unanswered(place, error),
-    openQueue: (name) => queues.get(name) as Queue,
+    openQueue: (name) => queues.get(name) ?? openQueue(name),
 
     openWorker(name, processor, concurrency) {
       const own = connections.forWorker()

@@ -20,7 +20,7 @@ for (const [name, thawSeconds] of Object.entries(thawKinds)) {
     name,
     async () => {
       const parent = await mkdtemp(join(tmpdir(), 'firn-vault-'))
-      const directory = join(parent, 'a', 'vault')
+      const directory = join(parent, 'vault')
       let skewMs = 0
       const options = { directory, now: () => Date.now() + skewMs, ...(thawSeconds === undefined ? {} : { thawSeconds }) }
       const vault = openLocalVault(options)

@@ -227,11 +227,19 @@ export function openLocalVault(options: LocalVaultOptions): Vault {
           await access(dirname(missing[0]), constants.W_OK) // or it could not be made either
           throw away()
         }
-        for (const directory of missing) {
-          await createDirectory(directory).catch((error) => {
+        const [upper] = missing
+        // A whole way to it may be missing because its disk is not mounted.
+        if (missing.length > 1 && upper !== undefined) {
+          throw new FirnError(
+            'vault-refused',
+            `The vault ${id} cannot be made: there is no directory ${dirname(root)}. Is a disk not mounted? If the vault shall lie there, make that directory first.`,
+          )
+        }
+        if (upper !== undefined) {
+          await createDirectory(upper).catch((error) => {
             if (errnoOf(error) !== 'EEXIST') throw error
           })
-          await syncDirectory(dirname(directory))
+          await syncDirectory(dirname(upper))
         }
         if (!(await stat(root)).isDirectory()) throw new FirnError('vault-refused', `The vault ${id} is no directory.`)
         const probe = join(root, temporaryName(PROBE))

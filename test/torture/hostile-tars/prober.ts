@@ -208,7 +208,8 @@ async function restoreWith(
       yield rows
     },
     markItem: async (_id: string, _state: string, detail?: { reason?: string }) => said(detail?.reason ?? '', outcome),
-    vaultUrl: async () => vault.id,
+    knownVault: async () => undefined,
+    catalogId: '',
   }
   const parts = { catalog, vaults: { open: async () => vault }, owner: 'me', isGone: () => false }
   const item = {
