@@ -12,7 +12,8 @@ import { shown } from '#libs/os/raw.js'
 import type { CommandContext } from '#libs/runtime/command.js'
 import { openRuntime, type Runtime } from '#libs/runtime/runtime.js'
 import { plural } from '#libs/runtime/terminal/sizes.js'
-import { type ArchiveFlags, crawlOptionsFrom, rootsFrom, tagsFrom } from './options.js'
+import { typedPaths } from '#libs/runtime/typed-paths.js'
+import { type ArchiveFlags, crawlOptionsFrom, refuseOwnPlaces, rootsFrom, tagsFrom } from './options.js'
 import { openRun, summarise } from './run.js'
 
 type Context = CommandContext<ArchiveFlags>
@@ -21,8 +22,8 @@ type Context = CommandContext<ArchiveFlags>
 export async function archive(context: Context): Promise<ExitCode> {
   const { flags, args, config, reporter } = context
   const began = performance.now()
-  const roots = rootsFrom(args, flags.recursive ?? false)
   const options = crawlOptionsFrom(flags, { filesPerBundle: config.filesPerBundle, bundleBytes: config.bundleBytes })
+  const roots = rootsFrom(typedPaths(args), options.walk)
   sayAges(reporter, flags)
   const description = (flags.description ?? '').trim()
   const tags = tagsFrom(flags.tags)
@@ -30,6 +31,7 @@ export async function archive(context: Context): Promise<ExitCode> {
     throw new FirnError('usage', '--delete-after-archive must see the bundles stored, so it cannot go with --detach')
   }
   await using runtime = openRuntime(context)
+  refuseOwnPlaces(roots, runtime.leaveOut)
   const forbidden = forbiddenRoot(crawledRoots({ marks: marksOf(roots) }), runtime.allowedRoots)
   if (forbidden !== undefined) throw new FirnError('usage', `${shown(forbidden)} lies outside FIRN_ROOTS; nothing was archived`)
   const notice = libcNotice()

@@ -2,7 +2,11 @@ import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSyn
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
+import { rawFromText } from '#libs/os/raw.js'
 import { crawlOptionsFrom, rootsFrom, tagsFrom } from './options.js'
+
+const DEEP = { recursive: true, oneFileSystem: false, include: [], exclude: [] }
+const roots = (...paths: string[]) => rootsFrom(paths.map(rawFromText), DEEP)
 
 const usage = expect.objectContaining({ code: 'usage' })
 
@@ -18,24 +22,24 @@ describe('roots', () => {
 
   test('are absolute, each tree once', () => {
     const [tree, below, file] = ['tree', 'tree/below', 'file'].map((name) => join(directory, name)) as [string, string, string]
-    expect(rootsFrom([below, tree, file, tree], true)).toEqual([file, tree])
-    expect(rootsFrom([below, tree], false)).toEqual([tree, below])
+    expect(roots(below, tree, file, tree)).toEqual([file, tree])
+    expect(rootsFrom([below, tree].map(rawFromText), { ...DEEP, recursive: false })).toEqual([tree, below])
   })
 
   test('a link is itself, and with a slash what it points to', () => {
-    expect(rootsFrom([join(directory, 'link')], true)).toEqual([join(directory, 'link')])
+    expect(roots(join(directory, 'link'))).toEqual([join(directory, 'link')])
     // Behind the symlink `..` is the directory that the tree lies in, and not the one that the symlink lies in.
     mkdirSync(join(directory, 'elsewhere'))
     symlinkSync(join(directory, 'tree'), join(directory, 'elsewhere/in'))
-    expect(rootsFrom([`${directory}/elsewhere/in/../tree`], true)).toEqual([join(directory, 'tree')])
-    expect(rootsFrom([`${directory}/elsewhere/in/..`], true)).toEqual([directory])
-    expect(rootsFrom([`${directory}/elsewhere/../link`], true)).toEqual([join(directory, 'link')])
-    expect(rootsFrom([`${join(directory, 'link')}/`], true)).toEqual([join(directory, 'tree')])
+    expect(roots(`${directory}/elsewhere/in/../tree`)).toEqual([join(directory, 'tree')])
+    expect(roots(`${directory}/elsewhere/in/..`)).toEqual([directory])
+    expect(roots(`${directory}/elsewhere/../link`)).toEqual([join(directory, 'link')])
+    expect(roots(`${join(directory, 'link')}/`)).toEqual([join(directory, 'tree')])
   })
 
   test('that are not there are an error', () => {
     for (const path of [join(directory, 'none'), join(directory, 'file', 'below'), '']) {
-      expect(() => rootsFrom([path], true)).toThrow(usage)
+      expect(() => roots(path)).toThrow(usage)
     }
   })
 })

@@ -1,11 +1,12 @@
 /** The command line of `archive-files`, and what it means. */
-import { lstatSync, realpathSync } from 'node:fs'
-import { basename, dirname, resolve } from 'node:path'
+import { lstatSync, realpathSync, statSync } from 'node:fs'
+import { basename, dirname } from 'node:path'
 import type { Command } from 'commander'
 import { Option } from 'commander'
 import type { CrawlOptions } from '#libs/archive/crawl-options.js'
 import { errnoOf, FirnError } from '#libs/errors/errors.js'
 import { joinRaw, type Raw, rawFromBytes, rawFromText, rawToBytes, shown } from '#libs/os/raw.js'
+import { absolutePath } from '#libs/runtime/typed-paths.js'
 import { normaliseRoots } from '#libs/walk/tree/normalise-roots.js'
 
 export interface ArchiveFlags {
@@ -78,32 +79,54 @@ export function archiveOptions(command: Command): Command {
 }
 
 /**
- * The paths as roots: absolute, none below another. A path that is not there is an error before anything begins. `link/` means what
+ * The paths as roots: absolute, each tree once. A path that is not there is an error before anything begins. `link/` means what
  * the link points to, `link` the link itself, as it does to other tools.
  */
-export function rootsFrom(paths: readonly string[], recursive: boolean): Raw[] {
+export function rootsFrom(paths: readonly Raw[], walk: CrawlOptions['walk']): Raw[] {
   const roots = paths.map((path) => {
     if (path === '') throw new FirnError('usage', 'a path is empty; nothing was archived')
     try {
-      const absolute = absolutePath(path)
+      const absolute = followed(path)
       if (!lstatSync(rawToBytes(absolute)).isSymbolicLink() || !path.endsWith('/')) return absolute
       return rawFromBytes(realpathSync(rawToBytes(absolute), 'buffer'))
     } catch (error) {
       const code = errnoOf(error)
       const why = code === 'ENOENT' || code === 'ENOTDIR' ? 'there is no such file or directory' : String(code ?? error)
-      throw new FirnError('usage', `${shown(rawFromText(path))}: ${why}; nothing was archived`)
+      throw new FirnError('usage', `${shown(path)}: ${why}; nothing was archived`)
     }
   })
-  return normaliseRoots(roots, recursive)
+  return normaliseRoots(roots, walk)
 }
 
 /** Behind a symlink `..` is not where the text says: then the way is followed as the kernel does, up to the last name. */
-function absolutePath(path: string): Raw {
-  if (!path.split('/').includes('..')) return rawFromText(resolve(path))
+function followed(path: Raw): Raw {
+  if (!path.split('/').includes('..')) return absolutePath(path)
   const name = basename(path)
   // Node's own, without `native`, resolves the text first.
-  const real = (way: string) => rawFromBytes(realpathSync.native(way, 'buffer'))
-  return name === '..' || name === '.' ? real(path) : joinRaw(real(dirname(path)), rawFromText(name))
+  const real = (way: string) => rawFromBytes(realpathSync.native(rawToBytes(way as Raw), 'buffer'))
+  return name === '..' || name === '.' ? real(path) : joinRaw(real(dirname(path)), name as Raw)
+}
+
+/** What Firn left out silently would be believed to be archived. */
+export function refuseOwnPlaces(roots: readonly Raw[], own: readonly Raw[]): void {
+  for (const root of roots) {
+    if (!own.some((place) => place === root || isSameDirectory(place, root))) continue
+    throw new FirnError(
+      'usage',
+      `${shown(root)} is where Firn keeps its own (FIRN_HOME, a vault or the restore directory), which is never archived; nothing was archived`,
+    )
+  }
+}
+
+function isSameDirectory(a: Raw, b: Raw): boolean {
+  const [one, other] = [a, b].map((path) => statSync(rawToBytes(path), { bigint: true, throwIfNoEntry: false }))
+  return (
+    one !== undefined &&
+    one.ino === other?.ino &&
+    one.dev === other.dev &&
+    one.isDirectory() &&
+    !lstatSync(rawToBytes(b)).isSymbolicLink()
+  )
 }
 
 const NS_PER_DAY = 86_400_000_000_000n

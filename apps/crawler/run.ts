@@ -6,6 +6,7 @@ import { machineOf } from '#libs/os/owner.js'
 import { shown, shownText } from '#libs/os/raw.js'
 import type { CommandContext, CommonFlags } from '#libs/runtime/command.js'
 import { typedBefore } from '#libs/runtime/config.js'
+import { prepareHomeOf } from '#libs/runtime/home.js'
 import type { Runtime } from '#libs/runtime/runtime.js'
 import { formatBytes, formatDuration, plural } from '#libs/runtime/terminal/sizes.js'
 
@@ -28,6 +29,7 @@ export interface Run {
 
 export async function openRun(context: RunContext, runtime: Runtime): Promise<Run> {
   const { flags, config, reporter, log, signal } = context
+  await prepareHomeOf(config.vaultUrl, config.home)
   const opening = Promise.all([runtime.catalog(), runtime.queue(), runtime.index()])
   runtime.source.prepare()
   const [catalog, queue, index] = await opening

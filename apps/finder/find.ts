@@ -1,15 +1,15 @@
 /** What `find-and-retrieve` does: what is asked for, then one of list, dry run, or retrieval. */
-import { resolve } from 'node:path'
 import { caughtUpIndex, type FindParts, type FindRequest, findFiles, neededBundles } from '#libs/archive/find.js'
 import { openRetrieval, retrieve } from '#libs/archive/retrieve.js'
 import { isFile } from '#libs/bundle/entry.js'
 import type { FileRow, RetrievalRow } from '#libs/catalog/catalog.js'
 import { EXIT, type ExitCode, FirnError } from '#libs/errors/errors.js'
 import { makeRoomForBytes } from '#libs/os/memory.js'
-import { jsonName, rawFromText, shown, shownText } from '#libs/os/raw.js'
+import { jsonName, type Raw, rawFromText, shown, shownText } from '#libs/os/raw.js'
 import type { CommandContext } from '#libs/runtime/command.js'
 import { openRuntime, type Runtime } from '#libs/runtime/runtime.js'
 import { formatBytes, formatDuration, formatTime, plural } from '#libs/runtime/terminal/sizes.js'
+import { absolutePath, typedPath } from '#libs/runtime/typed-paths.js'
 import { withConsent } from './consent.js'
 import { daysFrom, type FindFlags, maxCostFrom, requestFrom } from './options.js'
 
@@ -119,9 +119,9 @@ async function bringBack(
   }
   // It starts while the catalog is asked what is needed.
   if (!flags.detach) parts.placing.prepare()
-  const directory = resolve(flags.to ?? config.restoreDir)
+  const directory = flags.to === undefined ? rawFromText(config.restoreDir) : absolutePath(typedPath(flags.to))
   // Detached without --to: the retriever's own directory, below which the retrieval has one of its own.
-  const target = rawFromText(flags.detach && flags.to === undefined ? '' : directory)
+  const target = flags.detach && flags.to === undefined ? ('' as Raw) : directory
   if (flags.detach && target !== '') {
     await parts.permitTarget({ path: target, overwrite: flags.overwrite ?? false, setuid: flags.setuid ?? false })
   }
@@ -168,7 +168,7 @@ async function bringBack(
     })
   const ended = await retrieve(parts, retrieval.id, {
     signal,
-    target: rawFromText(directory),
+    target: directory,
     checkSeconds: config.checkSeconds,
     onResults: (results) => {
       for (const { entry, outcome, reason } of results) {
@@ -195,7 +195,7 @@ async function bringBack(
   const seconds = (performance.now() - began) / 1000
   const failed = ended.filesFailed > 0 ? `; ${plural(ended.filesFailed, 'file')} NOT restored` : ''
   reporter.note(
-    `restored ${plural(ended.filesRestored, 'file')}, ${formatBytes(ended.bytes)}, to ${directory} in ${formatDuration(seconds)}${failed}`,
+    `restored ${plural(ended.filesRestored, 'file')}, ${formatBytes(ended.bytes)}, to ${shown(directory)} in ${formatDuration(seconds)}${failed}`,
   )
   return exitCode
 }

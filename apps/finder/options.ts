@@ -1,10 +1,9 @@
 /** The command line of `find-and-retrieve`, and what it means. */
-import { resolve } from 'node:path'
 import { type Command, Option } from 'commander'
 import type { FindRequest } from '#libs/archive/find.js'
 import type { Selection } from '#libs/catalog/catalog.js'
 import { FirnError } from '#libs/errors/errors.js'
-import { rawFromText } from '#libs/os/raw.js'
+import { absolutePath, typedPaths } from '#libs/runtime/typed-paths.js'
 import { parseQuery } from '#libs/search/query.js'
 import type { ThawTier } from '#libs/vault/vault.js'
 
@@ -82,7 +81,7 @@ export function requestFrom(flags: FindFlags): FindRequest {
   }
   const selection: Selection = {
     ...(archiveIds.length > 0 && { archiveIds }),
-    ...(paths.length > 0 && { paths: paths.map((path) => rawFromText(resolve(path))) }),
+    ...(paths.length > 0 && { paths: typedPaths(paths).map(absolutePath) }),
     ...(setIds.length > 0 && { setIds: setIds.map((id) => id.toLowerCase()) }),
     ...(flags.host !== undefined && { host: flags.host }),
     ...(flags.asOf !== undefined && { asOf: timeFrom(flags.asOf) }),

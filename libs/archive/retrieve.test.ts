@@ -20,6 +20,7 @@ import { counted } from '#libs/vault/wrappers/counted.js'
 import { lookAt } from '../../test/tree.js'
 import { type FindRequest, findFiles, neededBundles } from './find.js'
 import { consentTo } from './offer.js'
+import { OWNER_KEY } from './own-vault.js'
 import { agree, openRetrieval, retrieve } from './retrieve.js'
 import { all, openStory, REQUEST, type ScratchStory, smallFiles } from './scratch-story.js'
 import { watchRetrievals } from './watch-retrievals.js'
@@ -162,6 +163,7 @@ describe('a retrieval', () => {
     at.wrap((vault) => ({
       ...vault,
       async *read(...args) {
+        if (args[0] === OWNER_KEY) return yield* vault.read(...args)
         most = Math.max(most, ++underWay)
         try {
           if (++begun === 3) throw new FirnError('vault-missing', 'nobody knows where it is')
@@ -200,7 +202,7 @@ describe('a retrieval', () => {
     const read = countReads()
     const ended = await at.retrieve(request)
     expect(ended).toMatchObject({ id: open?.id, state: 'done', filesFailed: 0 })
-    expect(read.calls).toBeLessThanOrEqual(4 - (open?.items.done ?? 0))
+    expect(read.calls).toBeLessThanOrEqual(4 - (open?.items.done ?? 0) + 1) // and whether the vault is there
     expect(lookAt(join(at.path('resume-back'), root))).toEqual(lookAt(root))
   })
 

@@ -17,7 +17,7 @@ import type { Vault } from '#libs/vault/vault.js'
 import { adoptEarlier } from './adopt-attempt.js'
 import { optionsFromJson } from './crawl-options.js'
 import { keepLease } from './keep-lease.js'
-import { openKnown } from './own-vault.js'
+import { openToWrite } from './own-vault.js'
 import type { Room } from './room.js'
 import { crawledRoots, forbiddenRoot, type Looker, realRoots, sightOf } from './root-sight.js'
 import type { Vaults } from './vaults.js'
@@ -77,7 +77,7 @@ export async function storeBundle(
     const roots = mustBeAllowed(parts, answer, options)
     begun = true
     options.onBegun?.(answer.bundle)
-    const vault = await openKnown(parts, answer.set.vaultId, lease)
+    const vault = await openToWrite(parts, answer.set.vaultId, lease)
     const { stored, problems } =
       (await adoptEarlier(vault, answer, lease.signal)) ??
       (await within(vault.readsBack ? options.room : undefined, answer, lease.signal, () =>

@@ -123,7 +123,7 @@ describe('leases', () => {
     const stranded = await catalog.strandedBundles(0, isGone)
     expect(stranded.filter((id) => ids.includes(id))).toEqual([ids[0], ids[1]])
     expect(await catalog.strandedBundles(60_000, isGone)).toEqual([])
-    expect(await catalog.pendingBundles(own.id)).toEqual({ live: 3, unindexed: 1 })
+    expect(await catalog.pendingBundles(own.id)).toEqual({ live: 3, unindexed: 1, cancelled: false })
   })
 })
 

@@ -2,9 +2,11 @@
 import { knownNote } from '#libs/archive/own-vault.js'
 import type { Catalog, WorkerRole } from '#libs/catalog/catalog.js'
 import type { CommandContext } from './command.js'
+import type { Config } from './config.js'
 import { openHealthServer } from './health/health-server.js'
 import { createMetrics, type Metrics } from './health/metrics.js'
 import { type Check, openReadiness } from './health/readiness.js'
+import { prepareHomeOf } from './home.js'
 import type { Logger } from './logger.js'
 import { createReleasers } from './releasers.js'
 import type { Runtime } from './runtime.js'
@@ -30,7 +32,7 @@ export async function asDaemon(
   await using releasers = createReleasers()
   const metrics = createMetrics()
   if (config.healthPort !== '') {
-    const readiness = openReadiness(checksOf(runtime, config.vaultUrl, roles, signal))
+    const readiness = openReadiness(checksOf(runtime, config, roles, signal))
     if (roles.includes('worker')) {
       metrics.watchQueue(['store-bundle', 'index-bundle'], async (job) => (await runtime.queue()).pending(job))
     }
@@ -43,8 +45,8 @@ export async function asDaemon(
   await work(metrics)
 }
 
-function checksOf(runtime: Runtime, vaultUrl: string, roles: readonly WorkerRole[], signal: AbortSignal): Record<string, Check> {
-  const vault = openReadiness({ vault: () => mustWrite(runtime, vaultUrl, signal) }, { keepMs: VAULT_KEEP_MS, timeoutMs: 4_000 })
+function checksOf(runtime: Runtime, config: Config, roles: readonly WorkerRole[], signal: AbortSignal): Record<string, Check> {
+  const vault = openReadiness({ vault: () => mustWrite(runtime, config, signal) }, { keepMs: VAULT_KEEP_MS, timeoutMs: 4_000 })
   return {
     process: async () => {
       if (signal.aborted) throw new Error('is being stopped')
@@ -61,12 +63,13 @@ function checksOf(runtime: Runtime, vaultUrl: string, roles: readonly WorkerRole
 }
 
 /** `prepare` makes what is not there, also where a disk is not mounted: a vault that was used must be there, and be ours, before. */
-async function mustWrite(runtime: Runtime, vaultUrl: string, signal: AbortSignal): Promise<void> {
+async function mustWrite(runtime: Runtime, { vaultUrl, home }: Config, signal: AbortSignal): Promise<void> {
   const [vault, catalog] = await Promise.all([runtime.vaults.open(vaultUrl), runtime.catalog()])
   const note = await knownNote(catalog, vault, { signal })
   if (note !== undefined && note.catalog !== catalog.catalogId) {
     throw new Error(`${vault.id} is written by another catalog (${note.catalog})`)
   }
+  await prepareHomeOf(vaultUrl, home)
   await vault.prepare({ signal, make: note === undefined })
 }
 

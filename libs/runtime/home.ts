@@ -38,6 +38,11 @@ export async function prepareHome(home: string): Promise<void> {
   }
 }
 
+/** A vault is made only below a directory that is there: the home of one that lies in it is made first. */
+export async function prepareHomeOf(vaultUrl: string, home: string): Promise<void> {
+  if (vaultUrl.startsWith(`local:${home}/`)) await prepareHome(home)
+}
+
 /** A strict umask must not close the directories on the way that we made ourselves. */
 async function openParents(home: string, first: string, mode: number): Promise<void> {
   await chmod(home, mode)

@@ -17,7 +17,7 @@ export interface Source {
 }
 
 export interface WalkRequest {
-  /** Absolute, none below another (see `normaliseRoots`). */
+  /** Absolute, each tree once (see `normaliseRoots`). */
   readonly roots: readonly Raw[]
   /** Where each of them really is, if that was found out before; undefined: where its path leads now. */
   readonly realRoots?: readonly (Raw | undefined)[]

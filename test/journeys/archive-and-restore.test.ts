@@ -255,6 +255,7 @@ describeInBothModes('what is chosen and what is not', (open) => {
   test('a vault and a restore directory below a root are left out, which is said once of each', async () => {
     const root = at.path('with-own')
     makeFiles(root, 5)
+    mkdirSync(join(root, 'kept'))
     const own = { FIRN_VAULT_URL: at.further, FIRN_RESTORE_DIR: `${root}/kept/restore` }
     expect((await at.run('archive-files', ['-r', 'with-own/dir-0'], own)).code).toBe(0)
     expect((await at.run('find-and-retrieve', ['--path', `${root}/dir-0/file-0.txt`], own)).code).toBe(0)

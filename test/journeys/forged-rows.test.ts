@@ -56,6 +56,7 @@ describe('forged rows', () => {
     const evil = at.path(`evil-${round}`)
     mkdirSync(evil)
     await sql.query('UPDATE "set" SET vault_url = $2 WHERE id = $1', [set, `local:${evil}`])
+    await sql.query('UPDATE vault SET url = $1', [`local:${evil}`])
     const worker = at.start('firn', ['worker', '--grace', '1'])
     await says(worker, 'FIRN_VAULTS')
     await sleep(500)

@@ -1,8 +1,8 @@
 /** Mistakes that users make, and what they must not cost. */
 import { execFileSync } from 'node:child_process'
-import { cpSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
-import { filesOf, type Home, openHome, says, statusOf } from '../firn.js'
+import { filesOf, type Home, mainOf, openHome, says, statusOf } from '../firn.js'
 import { makeFiles } from '../tree.js'
 
 describe('a vault whose disk is not mounted', () => {
@@ -213,4 +213,77 @@ describe('a run that was stopped, and another command after it', () => {
     const nothing = await at.run('firn', ['resume'])
     expect([nothing.code, nothing.stderr]).toEqual([0, 'nothing of this host was interrupted\n'])
   }, 60_000)
+})
+
+describe('a root that is asked for', () => {
+  let at: Home
+  beforeAll(() => {
+    at = openHome()
+    makeFiles(at.path('tree/a'), 2)
+    makeFiles(at.path('tree/node_modules'), 2)
+    makeFiles(at.path('elsewhere/sub'), 2)
+    symlinkSync(at.path('elsewhere'), at.path('tree/link'))
+  })
+  afterAll(() => at.dispose())
+
+  const archive = (...args: string[]) => at.run('archive-files', ['-r', '--force', '--json', ...args])
+  /** What a set holds below the scratch directory. */
+  const heldBy = async ({ summary }: Awaited<ReturnType<typeof archive>>) => {
+    const list = await at.run('find-and-retrieve', ['--set', String(summary['set_id']), '-l', '--json'])
+    return filesOf(list).map(({ path }) => String(path).slice(at.directory.length + 1))
+  }
+
+  test('is archived though it is excluded below another', async () => {
+    const ran = await archive('--exclude', 'node_modules', 'tree', 'tree/node_modules')
+    expect(ran.code).toBe(0)
+    expect((await heldBy(ran)).filter((path) => path.startsWith('tree/node_modules/'))).toHaveLength(2)
+    expect(ran.summary).toMatchObject({ files_found: 5, files_archived: 5 })
+    const alone = await archive('--exclude', 'node_modules', 'tree')
+    expect((await heldBy(alone)).filter((path) => path.includes('node_modules'))).toEqual([])
+  })
+
+  test('behind a symlink that is archived itself is refused, and nothing is archived', async () => {
+    const ran = await archive('tree', 'tree/link/sub')
+    expect([ran.code, ran.stdout]).toEqual([2, expect.stringMatching(/lies behind .*tree\/link, a symlink/)])
+    expect((await archive('tree', 'elsewhere/sub')).code).toBe(0)
+    expect(await heldBy(await archive('tree/link/sub'))).toHaveLength(2)
+  })
+
+  test('that is FIRN_HOME, the restore directory or a vault is refused', async () => {
+    mkdirSync(at.path('restored'))
+    const own = { FIRN_RESTORE_DIR: at.path('restored') }
+    for (const [root, env] of [
+      [at.path('home'), {}],
+      [at.path('restored'), own],
+      [`${at.path('home')}/vault`, {}],
+    ] as const) {
+      const ran = await at.run('archive-files', ['-r', root], env)
+      expect([ran.code, ran.stderr]).toEqual([2, expect.stringMatching(/is where Firn keeps its own/)])
+    }
+  })
+
+  test('is its bytes, as typed, and so is a path that is asked back', async () => {
+    const bytes = Buffer.concat([Buffer.from(`${at.path('caf')}`), Buffer.from([0xe9])])
+    const twin = `${at.path('caf')}\uFFFD`
+    mkdirSync(bytes)
+    mkdirSync(twin)
+    writeFileSync(Buffer.concat([bytes, Buffer.from('/real')]), 'real')
+    writeFileSync(`${twin}/twin`, 'twin')
+    const main = mainOf('archive-files')
+    // Only a shell gives a command such bytes.
+    const sh = (script: string) =>
+      execFileSync('sh', ['-c', script, 'sh', process.execPath, main, mainOf('find-and-retrieve')], {
+        cwd: at.directory,
+        env: at.env,
+        encoding: 'utf8',
+        stdio: ['ignore', 'pipe', 'pipe'],
+      })
+    const removed = sh(`exec "$1" "$2" -r --json --delete-after-archive --yes "$(printf 'caf\\351')"`)
+    expect(removed).toContain('"files_archived":1')
+    expect(readdirSync(twin)).toEqual(['twin'])
+    expect(readdirSync(bytes)).toEqual([])
+    sh(`exec "$1" "$3" --path "$(printf 'caf\\351')" --to "$(printf 'b\\351ck')"`)
+    const back = Buffer.concat([Buffer.from(at.path('b')), Buffer.from([0xe9]), Buffer.from('ck'), bytes, Buffer.from('/real')])
+    expect(readFileSync(back, 'utf8')).toBe('real')
+  })
 })

@@ -21,6 +21,9 @@ const write = (relative: string, content = relative) => writeFileSync(join(tree.
 const make = (relative: string) => mkdirSync(join(tree.path, relative), { recursive: true })
 const paths = (special = {}) => below(tree.root, walkAll([tree.root], special).entries)
 
+const DEEP = { recursive: true, oneFileSystem: false, exclude: [] }
+const FLAT = { ...DEEP, recursive: false }
+
 describe('what a walk tells', () => {
   test('a file, a directory and a symlink are told as lstat sees them', () => {
     make('directory')
@@ -171,8 +174,8 @@ describeWith(['mkfifo'], 'a FIFO', () => {
     spawnSync('mkfifo', [join(tree.path, 'fifo')])
     const { entries, problems, found } = walkAll([tree.root, tree.at('fifo')])
     expect(below(tree.root, entries)).toEqual(['.'])
-    expect(problems).toEqual(Array(2).fill({ path: tree.at('fifo'), kind: 'skipped', reason: 'a FIFO' }))
-    expect(found).toBe(2)
+    expect(problems).toEqual([{ path: tree.at('fifo'), kind: 'skipped', reason: 'a FIFO' }])
+    expect(found).toBe(1)
   })
 })
 
@@ -237,14 +240,31 @@ describe('order', () => {
     make('a/b')
     make('a-')
     const roots = ['a/b', 'a', 'a-', 'a', 'a/b/c'].map(tree.at)
-    expect(normaliseRoots(roots, true)).toEqual([tree.at('a'), tree.at('a-')])
-    expect(normaliseRoots(['/', '/a', '/b'] as Raw[], true)).toEqual(['/'])
-    expect(below(tree.root, walkAll(normaliseRoots(roots, true)).entries)).toEqual(['a', 'a/b', 'a-'])
+    expect(normaliseRoots(roots, DEEP)).toEqual([tree.at('a'), tree.at('a-')])
+    expect(normaliseRoots(['/', '/a', '/b'] as Raw[], DEEP)).toEqual(['/'])
+    expect(below(tree.root, walkAll(normaliseRoots(roots, DEEP)).entries)).toEqual(['a', 'a/b', 'a-'])
+  })
+
+  test('a root that another does not come to stays one, and comes once', () => {
+    make('a/modules/b')
+    for (const name of ['a/1', 'a/modules/2', 'a/modules/b/3']) write(name)
+    const exclude = ['modules']
+    const roots = normaliseRoots(['a', 'a/modules', 'a/modules/b'].map(tree.at), { ...DEEP, exclude })
+    expect(roots).toEqual(['a', 'a/modules'].map(tree.at))
+    const { entries } = walkAll(roots, { exclude })
+    expect(below(tree.root, entries)).toEqual(['a', 'a/1', 'a/modules', 'a/modules/2', 'a/modules/b', 'a/modules/b/3'])
+    expect(normaliseRoots(['/', '/proc', '/proc/self'] as Raw[], { ...DEEP, oneFileSystem: true })).toEqual(['/', '/proc'])
+    expect(normaliseRoots(['/', '/proc'] as Raw[], DEEP)).toEqual(['/'])
+    symlinkSync('a', join(tree.path, 'link'))
+    make('elsewhere')
+    symlinkSync('../elsewhere', join(tree.path, 'a/link'))
+    expect(() => normaliseRoots(['a', 'a/link/x'].map(tree.at), DEEP)).toThrow(/lies behind .*a\/link, a symlink/)
+    expect(normaliseRoots(['a', 'a/link'].map(tree.at), DEEP)).toEqual([tree.at('a')])
   })
 
   test('without recursion one root may lie in another, since neither brings the other', () => {
     const roots = ['a', 'a/b', 'a'].map(tree.at)
-    expect(normaliseRoots(roots, false)).toEqual([tree.at('a'), tree.at('a/b')])
+    expect(normaliseRoots(roots, FLAT)).toEqual([tree.at('a'), tree.at('a/b')])
   })
 })
 

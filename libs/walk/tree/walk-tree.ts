@@ -49,7 +49,7 @@ export function* walkTree(request: WalkRequest, isStopped = () => false): Genera
   /** `mayBeDirectory`: as the listing says, before lstat. */
   const visit = (path: Raw, root: Raw, mayBeDirectory: boolean) => {
     const isRoot = stack.length === 0
-    if (!isRoot && filters.excludes(path, root)) return
+    if (!isRoot && (filters.excludes(path, root) || isNestedRoot(path))) return
     if (!mayBeDirectory && !filters.includesPath(path, root)) return
     let stat: Stat
     try {
@@ -88,6 +88,8 @@ export function* walkTree(request: WalkRequest, isStopped = () => false): Genera
       fail(path, 'failed', `its names cannot be listed: ${reasonOf(error)}`)
     }
   }
+  /** What is a root of its own, because the walk of another does not enter it, is met there. */
+  const isNestedRoot = (path: Raw): boolean => roots.size > 1 && request.recursive && roots.has(path)
   /** Without descending, a file that is a root may also lie directly in one: it is met there. */
   const isMetElsewhere = (root: Raw): boolean => {
     const parent = parentOf(root)
