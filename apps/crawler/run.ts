@@ -169,6 +169,7 @@ export async function summarise(
     files_found: counts.found,
     files_archived: counts.archived,
     files_unchanged: counts.unchanged,
+    files_waiting: counts.waiting,
     files_skipped: counts.skipped,
     files_failed: counts.failed,
     bundles: counts.bundlesStored,
@@ -185,6 +186,7 @@ export async function summarise(
   const parts = [
     `archived ${plural(counts.archived, 'file')}, ${formatBytes(counts.bytes)}, in ${plural(counts.bundlesStored, 'bundle')} in ${formatDuration(seconds)}`,
     ...(counts.unchanged > 0 ? [`${plural(counts.unchanged, 'file')} unchanged`] : []),
+    ...(counts.waiting > 0 ? [`${plural(counts.waiting, 'file')} being archived by other sets`] : []),
     ...(counts.skipped > 0 ? [`${plural(counts.skipped, 'special file')} skipped`] : []),
     ...(counts.failed > 0 ? [`${plural(counts.failed, 'file')} unreadable or vanished`] : []),
     ...(counts.changed > 0 ? [`${plural(counts.changed, 'file')} changed while read`] : []),

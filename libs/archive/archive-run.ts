@@ -24,6 +24,7 @@ export interface ArchiveRunParts extends Omit<ArchiveSetParts, 'catalog' | 'queu
     Pick<
       Catalog,
       | 'catalogId'
+      | 'workers'
       | 'knownVault'
       | 'recogniseVault'
       | 'createSet'
@@ -117,6 +118,7 @@ async function openForWriting(parts: ArchiveRunParts, url: string, signal: Abort
 type Told = ArchiveRunOptions & {
   readonly indexFails: () => boolean
   readonly onUnsearchable: (bundles: number) => void
+  readonly onAwaiting: (setIds: readonly string[], files: number) => void
 }
 
 /** What may befall every set of a run alike is said once. */
@@ -137,6 +139,11 @@ function oncePerRun(options: ArchiveRunOptions): Told {
       indexFails = true
       options.onIndexFailed?.(bundleId, error)
     },
+    onAwaiting: (setIds, files) => {
+      options.onNote?.(`${files} of the files are being archived by set ${setIds.join(' and ')}: waiting for them`)
+    },
+    onTurn: (setId) =>
+      options.onNote?.(`set ${setId} is being crawled, and its roots overlap with these: waiting for its turn to end`),
     onUnsearchable: (bundles: number) => {
       if (indexFails) return // said already, with the reason
       const are = bundles === 1 ? '1 bundle is' : `${bundles} bundles are`

@@ -38,10 +38,9 @@ test('with --detach it returns when everything is planned, and workers elsewhere
   const root = at.tree('detached', smallFiles(20))
   const set = await at.archive(at.request([root], { filesPerBundle: 5 }), { detach: true, workers: 0 })
   expect(set).toMatchObject({ state: 'archiving', counts: { plannedFiles: 20, archived: 0 } })
-  // Files in a plan that is under way are held: another set does not send them again.
-  const dry = await at.catalog.createSet({ ...at.request([root]), description: 'another' }, at.parts.owner)
-  const second = await archiveSet(at.parts, dry, [])
-  expect(second.counts).toMatchObject({ found: 20, unchanged: 20, bundles: 0 })
+  // What is in a plan that nobody carries out is not held: another set takes it.
+  const second = await at.archive({ ...at.request([root]), description: 'another' })
+  expect(second.counts).toMatchObject({ found: 20, archived: 20, unchanged: 0 })
   expect(isAccounted(second)).toBe(true)
   await at.archive(at.request([root], { filesPerBundle: 5 }))
   expect(await at.catalog.set(set.id)).toMatchObject({ state: 'archived', counts: { archived: 20 } })

@@ -1,7 +1,7 @@
 /** A set from its first entry to its last searchable bundle: crawl, then wait for the workers, then say how it ended. */
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Catalog, SetRow } from '#libs/catalog/catalog.js'
-import { isFirnError } from '#libs/errors/errors.js'
+import type { AwaitedBundle, Catalog, SetRow } from '#libs/catalog/catalog.js'
+import { FirnError, isFirnError } from '#libs/errors/errors.js'
 import { type Bell, createBell } from '#libs/os/bell.js'
 import type { Raw } from '#libs/os/raw.js'
 import { type CrawlEvents, type CrawlParts, crawl } from './crawl.js'
@@ -15,7 +15,8 @@ const POLL_MS = 200
 const INDEX_PATIENCE_MS = 30_000
 
 export interface ArchiveSetParts extends Omit<CrawlParts, 'catalog'> {
-  readonly catalog: CrawlParts['catalog'] & Pick<Catalog, 'set' | 'finishSet' | 'pendingBundles'>
+  readonly catalog: CrawlParts['catalog'] &
+    Pick<Catalog, 'set' | 'finishSet' | 'pendingBundles' | 'awaitedBundles' | 'endAwaiting' | 'reopenCrawl'>
 }
 
 /**
@@ -39,6 +40,10 @@ export async function archiveSet(
     indexPatienceMs?: number
     /** The set is over, and so many of its bundles are not searchable yet. */
     onUnsearchable?: (bundles: number) => void
+    /** Everything of its own is stored; files that these sets archive are waited for. */
+    onAwaiting?: (setIds: readonly string[], files: number) => void
+    /** Default 60 s. */
+    awaitPatienceMs?: number
   } = {},
 ): Promise<SetRow> {
   const { catalog } = parts
@@ -48,22 +53,35 @@ export async function archiveSet(
   const over = new AbortController()
   const signal = AbortSignal.any([lease.signal, over.signal])
   let crawled = set.state !== 'crawling'
-  const crawling = crawled
-    ? Promise.resolve()
-    : crawl(parts, set, leaveOut, { ...options, signal }).then(() => {
-        crawled = true
-      })
-  crawling.catch(() => {}) // thrown by the loop below
+  const beginCrawl = () => {
+    const crawl = crawlSet().then(() => {
+      crawled = true
+    })
+    crawl.catch(() => {}) // thrown by the loop below
+    return crawl
+  }
+  const crawlSet = () => crawl(parts, set, leaveOut, { ...options, signal })
+  let crawling = crawled ? Promise.resolve() : beginCrawl()
+  const awaiting = awaitingOf(parts, set.id, options)
   try {
     for (;;) {
       const done = crawled
       const pending = await catalog.pendingBundles(set.id)
       if (pending.cancelled || (done && options.detach)) break
       if (done && pending.live === 0) {
-        if (pending.unindexed === 0) break
-        if (options.indexFails?.() || patience.isOver(pending.unindexed)) {
-          options.onUnsearchable?.(pending.unindexed)
-          break
+        const others = await awaiting.look()
+        if (others === 'lost') {
+          await catalog.reopenCrawl(set.id, parts.owner)
+          crawled = false
+          crawling = beginCrawl()
+          continue
+        }
+        if (others === 'none') {
+          if (pending.unindexed === 0) break
+          if (options.indexFails?.() || patience.isOver(pending.unindexed)) {
+            options.onUnsearchable?.(pending.unindexed)
+            break
+          }
         }
       }
       const row = options.onProgress && (await catalog.set(set.id))
@@ -82,6 +100,50 @@ export async function archiveSet(
     over.abort()
     await crawling.catch(() => {})
     await catalog.releaseSet(set.id, parts.owner).catch(() => {}) // else it ends by itself
+  }
+}
+
+/** So long may bundles that are waited for stay as they are, where no worker is known that would store them. */
+const AWAIT_PATIENCE_MS = 60_000
+
+/**
+ * The bundles of other sets that hold what a crawl found. `none`: there are none, or all of them are stored. `lost`: one of them will not
+ * be stored, or not all of it: what it should have held is found again by another crawl. Throws `try-again` where nobody stores them.
+ */
+function awaitingOf(
+  { catalog, isGone }: ArchiveSetParts,
+  setId: string,
+  options: {
+    onAwaiting?: ((setIds: readonly string[], files: number) => void) | undefined
+    awaitPatienceMs?: number | undefined
+  },
+): { look(): Promise<'none' | 'live' | 'lost'> } {
+  const patience = patienceOf(options.awaitPatienceMs ?? AWAIT_PATIENCE_MS)
+  let told = false
+  return {
+    async look() {
+      const bundles = await catalog.awaitedBundles(setId)
+      if (bundles.length === 0) return 'none'
+      const live = bundles.filter(({ state }) => state === 'planned' || state === 'packing')
+      const served = (await catalog.workers(isGone)).some(({ roles }) => roles.includes('worker'))
+      const isLost = ({ state, troubled, holders }: AwaitedBundle) =>
+        state === 'planned' || state === 'packing' ? !served && holders.every(isGone) : state !== 'stored' || troubled
+      if (bundles.some(isLost)) return 'lost'
+      if (live.length === 0) {
+        await catalog.endAwaiting(setId)
+        return 'none'
+      }
+      const sets = [...new Set(live.map((bundle) => bundle.setId))]
+      if (!told) options.onAwaiting?.(sets, (await catalog.set(setId))?.counts.waiting ?? 0)
+      told = true
+      if (!served && patience.isOver(live.length)) {
+        throw new FirnError(
+          'try-again',
+          `Files are in ${live.length} bundles that set ${sets.join(' and ')} planned, and nobody stores them: start a worker, or run the same command again later.`,
+        )
+      }
+      return 'live'
+    },
   }
 }
 

@@ -44,7 +44,8 @@ export async function comparePage(
 /** `setId`: of the set whose bundle has this path, as it is now or as it was. */
 export type Compared = { readonly entry: PlannedEntry; readonly setId?: string } & (
   | { readonly is: 'new' }
-  | { readonly is: 'live' }
+  /** In the plan of that bundle, which is not stored yet. */
+  | { readonly is: 'live'; readonly bundle: string }
   /** `bundles`: the one that lists it and the one that holds its bytes. */
   | { readonly is: 'unchanged'; readonly bundles: readonly string[]; readonly held?: HeldBytes }
 )
@@ -73,7 +74,7 @@ function judge(entry: PlannedEntry, known: HeldFile | undefined): Compared {
     return { entry, setId, is: 'new' }
   const held = sha256 === undefined || offset === undefined ? undefined : { bundle: known.dataBundle, offset, sha256 }
   if (known.ctimeNs === entry.ctimeNs && known.ino === entry.ino) {
-    if (known.live) return { entry, setId, is: 'live' }
+    if (known.live) return { entry, setId, is: 'live', bundle: known.bundle }
     return { entry, setId, is: 'unchanged', bundles: [known.bundle, known.dataBundle], ...(held && { held }) }
   }
   if (known.live || entry.type !== 'file' || held === undefined) return { entry, setId, is: 'new' }

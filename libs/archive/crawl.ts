@@ -2,12 +2,13 @@
  * The crawl: walk -> leave out what a stored bundle holds already -> cut into bundles -> catalog 'planned' -> wake a worker.
  * Nothing here grows with the tree: pages come from the walk, plans go to the catalog, hard links wait in the catalog's link store.
  */
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type Cut, createCutter } from '#libs/bundle/cut.js'
 import { isFile, type PlannedEntry, type Problem } from '#libs/bundle/entry.js'
 import { encodePlan } from '#libs/bundle/plan.js'
 import type { Catalog, SetRow } from '#libs/catalog/catalog.js'
 import { oneAhead } from '#libs/os/one-ahead.js'
-import type { Raw } from '#libs/os/raw.js'
+import { isWithin, type Raw } from '#libs/os/raw.js'
 import type { JobQueue } from '#libs/queue/queue.js'
 import type { Vault } from '#libs/vault/vault.js'
 import type { Source, WalkPage, WalkRequest } from '#libs/walk/source.js'
@@ -31,6 +32,11 @@ export interface CrawlParts {
     | 'markCrawled'
     | 'leaseSet'
     | 'releaseSet'
+    | 'askToCrawl'
+    | 'crawlsBefore'
+    | 'awaitBundles'
+    | 'interruptedSets'
+    | 'workers'
   >
   readonly queue: Pick<JobQueue, 'add'>
   readonly source: Source
@@ -45,6 +51,8 @@ export interface CrawlEvents extends WakeEvents {
   readonly onLeftOut?: (path: Raw) => void
   readonly onFound?: (files: number) => void
   readonly onPlanned?: (cut: Cut) => void
+  /** Another crawl of the same files goes first. */
+  readonly onTurn?: (setId: string) => void
 }
 
 /** Crawls a set that this owner holds the lease of, to its end; then the set is `archiving`. */
@@ -60,6 +68,7 @@ export async function crawl(
     await catalog.recordProblems(set.id, problems)
     options.onProblems?.(problems)
   }
+  await waitForTurn(parts, set, lease.signal, options.onTurn)
   await catalog.restartCrawl(set.id)
   const marks = marksOf(set.roots)
   await catalog.markRoots(set.id, owner, marks)
@@ -67,6 +76,7 @@ export async function crawl(
     ...set,
     realRoots: crawledRoots({ marks }),
     options: optionsFromJson(set.options),
+    without: await abandonedSets(parts, set.host),
     maxFileBytes: maxFileBytes(await parts.vaults.open(set.vaultUrl)),
   }
   const counter = createCounter((more) => catalog.countCrawled(set.id, more))
@@ -75,6 +85,7 @@ export async function crawl(
     signal: lease.signal,
     problemsSeen,
     counted: counter.add,
+    awaited: (bundles) => catalog.awaitBundles(set.id, bundles),
   })
   for await (const cut of plan) {
     const bundleId = await catalog.planBundle(set.id, owner, {
@@ -90,27 +101,58 @@ export async function crawl(
   await catalog.markCrawled(set.id, owner)
 }
 
+/** Two crawls of one tree at once would each plan what the other does not hold yet. */
+const TURN_MS = 200
+
+async function waitForTurn(
+  { catalog, owner, isGone }: CrawlParts,
+  set: SetRow,
+  signal: AbortSignal,
+  onTurn: CrawlEvents['onTurn'],
+): Promise<void> {
+  const overlaps = (roots: readonly Raw[]) =>
+    roots.some((one) => set.roots.some((root) => isWithin(one, root) || isWithin(root, one)))
+  const told = new Set<string>()
+  await catalog.askToCrawl(set.id, owner)
+  for (;;) {
+    const first = (await catalog.crawlsBefore(set.id, isGone)).find(({ roots }) => overlaps(roots))
+    if (first === undefined) return
+    if (!told.has(first.id)) onTurn?.(first.id)
+    told.add(first.id)
+    await sleep(TURN_MS, undefined, { signal })
+  }
+}
+
+/** Sets that were interrupted, where no worker runs that would carry out their plans. */
+async function abandonedSets({ catalog, isGone }: Pick<CrawlParts, 'catalog' | 'isGone'>, host: string): Promise<string[]> {
+  if ((await catalog.workers(isGone)).some(({ roles }) => roles.includes('worker'))) return []
+  return (await catalog.interruptedSets(host, isGone)).map(({ id }) => id)
+}
+
 interface Counts {
   readonly found: number
   readonly unchanged: number
+  readonly waiting: number
 }
+
+const NOTHING: Counts = { found: 0, unchanged: 0, waiting: 0 }
 
 /** Whoever watches a set need not see it grow more often. */
 const COUNTED_EVERY_MS = 500
 
 /** Adds up what is counted page by page: each time it is written the catalog waits for the disk. */
 function createCounter(write: (more: Counts) => Promise<void>) {
-  let counts: Counts = { found: 0, unchanged: 0 }
+  let counts: Counts = NOTHING
   let written = performance.now()
   const flush = async () => {
     const more = counts
-    counts = { found: 0, unchanged: 0 }
+    counts = NOTHING
     written = performance.now()
     await write(more)
   }
   return {
-    async add({ found, unchanged }: Counts): Promise<void> {
-      counts = { found: counts.found + found, unchanged: counts.unchanged + unchanged }
+    async add({ found, unchanged, waiting }: Counts): Promise<void> {
+      counts = { found: counts.found + found, unchanged: counts.unchanged + unchanged, waiting: counts.waiting + waiting }
       if (performance.now() - written >= COUNTED_EVERY_MS) await flush()
     },
     flush,
@@ -123,6 +165,8 @@ export type PlannedSet = Pick<SetRow, 'host' | 'roots' | 'vaultId'> & {
   readonly options: CrawlOptions
   /** See `WalkRequest`. */
   readonly realRoots?: readonly (Raw | undefined)[]
+  /** Sets whose plans nobody carries out: what is in them is planned here, too. */
+  readonly without?: readonly string[]
   /** A larger file is a problem; files are never split. */
   readonly maxFileBytes?: number | undefined
 }
@@ -145,6 +189,8 @@ interface PlanEvents extends CrawlEvents {
   readonly signal?: AbortSignal
   readonly problemsSeen: (problems: readonly Problem[]) => Promise<void>
   readonly counted: (more: Counts) => Promise<void>
+  /** Bundles of other sets that hold what was found. */
+  readonly awaited?: (bundles: readonly string[]) => Promise<void>
 }
 
 /** The bundles that a crawl makes, in order: everything but hard links as the walk finds it, then the groups of hard links. */
@@ -158,7 +204,11 @@ export async function* planSet(
   const signal = events.signal
   const cutter = createCutter({ maxFiles: options.filesPerBundle, maxBytes: options.bundleBytes })
   await using links = await parts.catalog.openLinkStore()
-  await using held = await parts.catalog.openHeld({ host: set.host, vaultId: set.vaultId })
+  await using held = await parts.catalog.openHeld({
+    host: set.host,
+    vaultId: set.vaultId,
+    ...(set.without && { without: set.without }),
+  })
   const walk = parts.source.walk(walkRequest(set, leaveOut), signal ? { signal } : {})
 
   const limit = set.maxFileBytes ?? Number.POSITIVE_INFINITY
@@ -173,26 +223,31 @@ export async function* planSet(
     const problems = [...page.problems, ...tooLarge.map(({ path, size }) => largeProblem(path, size, set))]
     if (problems.length > 0) await events.problemsSeen(problems)
     let unchanged = alike
+    let waiting = 0
+    const awaited = new Set<string>()
     const linked: PlannedEntry[] = []
     for (const found of compared) {
       const { entry } = found
       // A crawl that is done again leaves alone what its own bundles have, whatever became of the file since: nothing counts twice.
       if (found.setId !== undefined && found.setId === set.id) continue
-      // In the plan of another set that is under way: counted like what is held, so that every file found is accounted for.
-      if (found.is === 'live') unchanged += isFile(entry.type) ? 1 : 0
-      else if (entry.type === 'file' && entry.nlink > 1) {
+      // In the plan of another set that is under way: whoever runs this one waits for it.
+      if (found.is === 'live') {
+        waiting += isFile(entry.type) ? 1 : 0
+        awaited.add(found.bundle)
+      } else if (entry.type === 'file' && entry.nlink > 1) {
         linked.push(found.is === 'unchanged' ? { ...entry, unchanged: true, ...(found.held && { held: found.held }) } : entry)
       } else if (found.is === 'unchanged') unchanged += isFile(entry.type) ? 1 : 0
       else yield* cutter.add(entry)
     }
     if (linked.length > 0) await links.add(linked)
-    await events.counted({ found: page.found, unchanged })
+    if (awaited.size > 0) await events.awaited?.([...awaited])
+    await events.counted({ found: page.found, unchanged, waiting })
     events.onFound?.(page.found)
   }
 
   for await (const group of groupsOf(links.groups())) {
     signal?.throwIfAborted()
-    if (group.every((entry) => entry.unchanged)) await events.counted({ found: 0, unchanged: group.length })
+    if (group.every((entry) => entry.unchanged)) await events.counted({ found: 0, unchanged: group.length, waiting: 0 })
     else yield* cutter.addGroup(asLinks(group))
   }
   yield* cutter.finish()

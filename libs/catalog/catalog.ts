@@ -50,6 +50,8 @@ export interface SetCounts {
   readonly found: number
   readonly archived: number
   readonly unchanged: number
+  /** In bundles of other sets that were not stored when this one was crawled; unchanged once they are. */
+  readonly waiting: number
   readonly skipped: number
   readonly failed: number
   readonly changed: number
@@ -109,8 +111,16 @@ export interface CrawlVerbs {
   leaseSet(id: string, owner: string, isGone: (owner: string) => boolean): Promise<boolean>
   releaseSet(id: string, owner: string): Promise<void>
 
-  /** A session of look-ups for one crawl: what does this vault hold of this host already? */
-  openHeld(where: { host: string; vaultId: string }): Promise<HeldLookup>
+  /**
+   * Of sets of one host whose crawls overlap one goes first: who asked first. To be called before each crawl, also of a set that was
+   * interrupted.
+   */
+  askToCrawl(setId: string, owner: string): Promise<void>
+  /** The others that asked before, are `crawling`, and are held by somebody who is not gone. */
+  crawlsBefore(setId: string, isGone: (owner: string) => boolean): Promise<Pick<SetRow, 'id' | 'roots'>[]>
+
+  /** A session of look-ups for one crawl: what does this vault hold of this host already? Plans of the sets `without` count for nothing. */
+  openHeld(where: { host: string; vaultId: string; without?: readonly string[] }): Promise<HeldLookup>
 
   /** Sets aside entries with several names (hard links), out of memory, until the walk is over. Private to the calling session. */
   openLinkStore(): Promise<LinkStore>
@@ -123,7 +133,14 @@ export interface CrawlVerbs {
   problems(setId: string): AsyncIterable<readonly Problem[]>
 
   /** Adds to the counters that only the crawl knows. */
-  countCrawled(setId: string, more: { found: number; unchanged: number }): Promise<void>
+  countCrawled(setId: string, more: { found: number; unchanged: number; waiting: number }): Promise<void>
+  /** Bundles of other sets, by id, that hold files which this one found. */
+  awaitBundles(setId: string, bundles: readonly string[]): Promise<void>
+  awaitedBundles(setId: string): Promise<AwaitedBundle[]>
+  /** All of them are stored: what waited is unchanged. */
+  endAwaiting(setId: string): Promise<void>
+  /** To be crawled once more, from `archiving`. Refused like `planBundle`. */
+  reopenCrawl(setId: string, owner: string): Promise<void>
   /** Before an interrupted set is crawled again: its crawl counters begin at 0, problems of the crawl and `failed` ones are forgotten. */
   restartCrawl(setId: string): Promise<void>
   /** What the roots look like from where they are crawled. Refused like `planBundle`. */
@@ -144,6 +161,16 @@ export interface CrawlVerbs {
    * stays as it is. Says how many bundles it cancelled; asked again, it cancels what a killed call left.
    */
   cancelSet(setId: string, reason: string): Promise<number>
+}
+
+export interface AwaitedBundle {
+  readonly id: string
+  readonly state: BundleState
+  readonly setId: string
+  /** Something of it was not archived as it stood. */
+  readonly troubled: boolean
+  /** Somebody holds the lease of its set, or of the bundle itself. */
+  readonly holders: readonly string[]
 }
 
 export interface LinkStore extends AsyncDisposable {

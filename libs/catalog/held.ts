@@ -26,7 +26,10 @@ interface Version {
 }
 type Versions = (Version | undefined)[]
 
-export async function openHeld(database: Database, where: { host: string; vaultId: string }): Promise<HeldLookup> {
+export async function openHeld(
+  database: Database,
+  where: { host: string; vaultId: string; without?: readonly string[] },
+): Promise<HeldLookup> {
   const { rows } = await database.query<{ host: number; vault: number }>(
     'SELECT h.number AS host, v.number AS vault FROM host h, vault v WHERE h.name = $1 AND v.id = $2',
     [cleanText(where.host), cleanText(where.vaultId)],
@@ -39,7 +42,7 @@ export async function openHeld(database: Database, where: { host: string; vaultI
       [Symbol.asyncDispose]: async () => {},
     }
   }
-  const live = await openLive(database, place.host, place.vault)
+  const live = await openLive(database, place.host, place.vault, where.without ?? [])
 
   return {
     async lookup(paths) {
@@ -138,11 +141,16 @@ function readVersion(packed: PackedRows): Version {
 type LiveConnection = Awaited<ReturnType<Database['connect']>>
 
 /** The entries of live plans in a temporary table of a connection of their own; undefined where no bundle is live. */
-async function openLive(database: Database, host: number, vault: number): Promise<LiveConnection | undefined> {
+async function openLive(
+  database: Database,
+  host: number,
+  vault: number,
+  without: readonly string[],
+): Promise<LiveConnection | undefined> {
   const { rows: bundles } = await database.query<{ number: bigint; id: string; setId: string }>(
     `SELECT b.number, b.id, b.set AS "setId" FROM bundle b JOIN "set" s ON s.id = b.set
-     WHERE b.state IN ('planned', 'packing') AND s.host = $1 AND b.vault = $2 ORDER BY b.number`,
-    [host, vault],
+     WHERE b.state IN ('planned', 'packing') AND s.host = $1 AND b.vault = $2 AND NOT b.set = ANY($3::uuid[]) ORDER BY b.number`,
+    [host, vault, without],
   )
   if (bundles.length === 0) return undefined
   const connection = await database.connect()

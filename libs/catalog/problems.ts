@@ -63,7 +63,8 @@ export async function addProblems(
 /** Those of the crawl, which begins again, and files that a bundle could not get: they are found again, and planned again. */
 export async function forgetCrawlProblems(database: Runs, setId: string): Promise<void> {
   await forget(database, setId, `bundle IS NULL OR kind = 'failed'`)
-  await database.query('UPDATE "set" SET files_found = 0, files_unchanged = 0 WHERE id = $1', [setId])
+  await database.query('UPDATE "set" SET files_found = 0, files_unchanged = 0, files_waiting = 0 WHERE id = $1', [setId])
+  await database.query('DELETE FROM awaited WHERE "set" = $1', [setId])
 }
 
 /** Of a bundle that failed and is stored after all. */

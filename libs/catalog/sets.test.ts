@@ -73,7 +73,7 @@ describe('a set', () => {
 
   test('counts the crawl anew when it begins again, and keeps of what packing found only what will not be found again', async () => {
     const set = await newSet(catalog)
-    await catalog.countCrawled(set.id, { found: 10, unchanged: 4 })
+    await catalog.countCrawled(set.id, { found: 10, unchanged: 4, waiting: 0 })
     await catalog.recordProblems(set.id, [
       { path: raw('/data/fifo'), kind: 'skipped', reason: 'a FIFO' },
       { path: raw('/data/secret'), kind: 'failed', reason: 'permission denied' },

@@ -1,8 +1,8 @@
 /** Sets and the crawl that fills them. */
 import { randomUUID } from 'node:crypto'
 import { FirnError } from '#libs/errors/errors.js'
-import { rawToBytes } from '#libs/os/raw.js'
-import type { CrawlVerbs, SetRow } from './catalog.js'
+import { rawFromBytes, rawToBytes } from '#libs/os/raw.js'
+import type { AwaitedBundle, CrawlVerbs, SetRow } from './catalog.js'
 import { cleanJson, cleanText } from './clean-text.js'
 import type { Database, Runs } from './database.js'
 import { goneOwners, LEASE_END, leaseIsFree } from './leases.js'
@@ -122,10 +122,67 @@ export function setVerbs(database: Database): SetVerbs {
 
     problems: (setId) => problemsOf(database, setId),
 
-    async countCrawled(setId, { found, unchanged }) {
+    async askToCrawl(setId, owner) {
+      // One after the other: who commits later has the later time.
+      await database.transaction(async (connection) => {
+        await connection.query(`SELECT pg_advisory_xact_lock(hashtext('firn: whose turn it is to crawl'))`)
+        await connection.query('UPDATE "set" SET crawl_asked_at = clock_timestamp() WHERE id = $1 AND lease_owner = $2', [
+          setId,
+          owner,
+        ])
+      })
+    },
+
+    async crawlsBefore(setId, isGone) {
+      const { rows } = await database.query<{ id: string; roots: Uint8Array[]; owner: string }>(
+        `SELECT o.id, o.roots, o.lease_owner AS owner FROM "set" s JOIN "set" o ON o.host = s.host AND o.id <> s.id
+         WHERE s.id = $1 AND o.state = 'crawling' AND o.lease_until >= clock_timestamp() AND o.crawl_asked_at < s.crawl_asked_at`,
+        [setId],
+      )
+      return rows
+        .filter((row) => !isGone(row.owner))
+        .map(({ id, roots }) => ({ id, roots: roots.map((root) => rawFromBytes(root)) }))
+    },
+
+    async awaitBundles(setId, bundles) {
       await database.query(
-        'UPDATE "set" SET files_found = files_found + $2, files_unchanged = files_unchanged + $3 WHERE id = $1',
-        [setId, found, unchanged],
+        'INSERT INTO awaited ("set", bundle) SELECT $1, number FROM bundle WHERE id = ANY($2::uuid[]) ON CONFLICT DO NOTHING',
+        [setId, bundles],
+      )
+    },
+
+    async awaitedBundles(setId) {
+      const { rows } = await database.query<Omit<AwaitedBundle, 'holders'> & { holders: (string | null)[] }>(
+        `SELECT b.id, b.state, b.set AS "setId", EXISTS (SELECT FROM problem p WHERE p.bundle = b.number) AS troubled,
+           ARRAY[CASE WHEN s.lease_until >= clock_timestamp() THEN s.lease_owner END,
+             CASE WHEN b.lease_until >= clock_timestamp() THEN b.lease_owner END] AS holders
+         FROM awaited a JOIN bundle b ON b.number = a.bundle JOIN "set" s ON s.id = b.set WHERE a.set = $1`,
+        [setId],
+      )
+      return rows.map((row) => ({ ...row, holders: row.holders.filter((holder) => holder !== null) }))
+    },
+
+    async endAwaiting(setId) {
+      await database.query(
+        `WITH over AS (DELETE FROM awaited WHERE "set" = $1)
+         UPDATE "set" SET files_unchanged = files_unchanged + files_waiting, files_waiting = 0 WHERE id = $1`,
+        [setId],
+      )
+    },
+
+    async reopenCrawl(setId, owner) {
+      const { rowCount } = await database.query(
+        `UPDATE "set" SET state = 'crawling' WHERE id = $1 AND lease_owner = $2 AND ${OPEN}`,
+        [setId, owner],
+      )
+      if (rowCount === 0) throw new FirnError('lease-lost', `Set ${setId} is crawled by another process now.`)
+    },
+
+    async countCrawled(setId, { found, unchanged, waiting }) {
+      await database.query(
+        `UPDATE "set" SET files_found = files_found + $2, files_unchanged = files_unchanged + $3, files_waiting = files_waiting + $4
+         WHERE id = $1`,
+        [setId, found, unchanged, waiting],
         { name: 'count-crawled' },
       )
     },
