@@ -118,15 +118,14 @@ export function refuseOwnPlaces(roots: readonly Raw[], own: readonly Raw[]): voi
   }
 }
 
-function isSameDirectory(a: Raw, b: Raw): boolean {
-  const [one, other] = [a, b].map((path) => statSync(rawToBytes(path), { bigint: true, throwIfNoEntry: false }))
-  return (
-    one !== undefined &&
-    one.ino === other?.ino &&
-    one.dev === other.dev &&
-    one.isDirectory() &&
-    !lstatSync(rawToBytes(b)).isSymbolicLink()
-  )
+function isSameDirectory(place: Raw, root: Raw): boolean {
+  try {
+    const [one, other] = [statSync(rawToBytes(place), { bigint: true }), lstatSync(rawToBytes(root), { bigint: true })]
+    return one.isDirectory() && one.ino === other.ino && one.dev === other.dev
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
+    return false // a place that is not there yet
+  }
 }
 
 const NS_PER_DAY = 86_400_000_000_000n

@@ -83,6 +83,8 @@ export async function storeBundle(
       (await within(vault.readsBack ? options.room : undefined, answer, lease.signal, () =>
         packAndStore(parts.packer, vault, answer, roots, look, lease.signal),
       ))
+    // A disk may have gone away between: what was written to the directory that it was mounted on is not stored.
+    if (vault.readsBack) await openToWrite(parts, answer.set.vaultId, lease)
     const bundle = await catalog.markStored(bundleId, attempt, stored, problems)
     options.onStored?.(bundle, problems)
   } catch (error) {

@@ -99,8 +99,9 @@ export async function checkVault(place: Sighted, options: { underway?: boolean }
 
 async function leftToDo({ sql, sight }: Sighted): Promise<string[]> {
   const faults: string[] = []
-  const live = await sql.query<{ id: string }>(`SELECT id FROM bundle WHERE state NOT IN ('stored', 'failed')`)
-  for (const { id } of live.rows) faults.push(`I2: bundle ${id} is neither stored nor failed, and nobody works any more`)
+  const live = await sql.query<{ id: string }>(`SELECT id FROM bundle WHERE state NOT IN ('stored', 'failed', 'cancelled')`)
+  for (const { id } of live.rows)
+    faults.push(`I2: bundle ${id} is neither stored nor failed nor cancelled, and nobody works any more`)
   for (const key of sight.unfinished()) faults.push(`I4: an upload of ${key} was left behind`)
   return faults
 }

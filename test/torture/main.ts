@@ -19,6 +19,7 @@ import { READ_ONLY_DISKS } from './disks/read-only.js'
 import { HOSTILE_TARS } from './hostile-tars.js'
 import { KILL_POINTS } from './kill-points.js'
 import { LOST_DATABASE } from './lost-database.js'
+import { MISTAKES } from './mistakes.js'
 import { NTH_OPERATION } from './nth-operation.js'
 import { closePlaces } from './place.js'
 import { PLANTED_OBJECTS } from './planted-objects.js'
@@ -51,6 +52,7 @@ const CASES: readonly Case[] = [
   ...TAMPERED_ROWS,
   ...RACES,
   ...PLANTED_OBJECTS,
+  ...MISTAKES,
   ...SHARED_TARGET,
   ...LOST_DATABASE,
   ...DELETION,
