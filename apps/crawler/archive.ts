@@ -2,16 +2,16 @@
 import { archiveRun } from '#libs/archive/archive-run.js'
 import { maxFileBytes, planSet } from '#libs/archive/crawl.js'
 import { optionsToJson } from '#libs/archive/crawl-options.js'
-import { removeArchived } from '#libs/archive/remove-archived.js'
+import { type RemoveEvents, removeArchived } from '#libs/archive/remove-archived.js'
 import { crawledRoots, forbiddenRoot, marksOf } from '#libs/archive/root-sight.js'
 import { isFile } from '#libs/bundle/entry.js'
 import type { SetRequest } from '#libs/catalog/catalog.js'
 import { EXIT, type ExitCode, FirnError } from '#libs/errors/errors.js'
 import { libcNotice } from '#libs/os/libc.js'
-import { shown } from '#libs/os/raw.js'
+import { type Raw, shown } from '#libs/os/raw.js'
 import type { CommandContext } from '#libs/runtime/command.js'
 import { openRuntime, type Runtime } from '#libs/runtime/runtime.js'
-import { plural } from '#libs/runtime/terminal/sizes.js'
+import { formatBytes, plural } from '#libs/runtime/terminal/sizes.js'
 import { typedPaths } from '#libs/runtime/typed-paths.js'
 import { type ArchiveFlags, crawlOptionsFrom, refuseOwnPlaces, rootsFrom, tagsFrom } from './options.js'
 import { openRun, summarise } from './run.js'
@@ -51,25 +51,28 @@ export async function archive(context: Context): Promise<ExitCode> {
   const planned = { host: config.host, roots, vaultId: vault.id, options, maxFileBytes: maxFileBytes(vault) }
   if (flags.dryRun) return await dryRun(context, runtime, planned)
 
-  if (flags.deleteAfterArchive && !flags.yes) await confirmRemoval(roots.length)
+  if (flags.deleteAfterArchive && !flags.yes && !process.stdin.isTTY) {
+    throw new FirnError('no-consent', '--delete-after-archive removes sources: say --yes, or run it on a terminal to be asked')
+  }
   const run = await openRun(context, runtime)
   const ended = await run.perform(() => archiveRun(run.parts, request, run.options))
+  let kept = 0
   if (flags.deleteAfterArchive && ended.state !== 'failed' && ended.state !== 'cancelled') {
-    const removed = await removeArchived(
-      { catalog: await runtime.catalog(), source: runtime.source, by: runtime.by },
-      vault,
-      { ...planned, id: ended.id },
-      runtime.leaveOut,
-      {
-        dryRun: false,
-        signal: context.signal,
-        onRemoved: (path) => reporter.result(`remove ${shown(path)}`),
-        onKept: (path, reason) => reporter.note(`kept ${shown(path)}: ${reason}`),
+    const parts = { catalog: await runtime.catalog(), source: runtime.source, by: runtime.by }
+    const remove = (events: RemoveEvents) => removeArchived(parts, vault, { ...planned, id: ended.id }, runtime.leaveOut, events)
+    if (!flags.yes) await confirmRemoval(context, roots, remove)
+    const removed = await remove({
+      dryRun: false,
+      signal: context.signal,
+      onRemoved: (path) => reporter.result(`remove ${shown(path)}`),
+      onKept: (path, reason) => {
+        kept++
+        reporter.problem({ path, kind: 'kept', reason: `kept: ${reason}` })
       },
-    )
-    reporter.note(`removed ${plural(removed, 'file')}`)
+    })
+    reporter.note(`removed ${plural(removed, 'file')}${kept > 0 ? `; kept ${plural(kept, 'file')}, each named above` : ''}`)
   }
-  return summarise(context, ended, { seconds: (performance.now() - began) / 1000, resumed: run.resumed })
+  return summarise(context, ended, { seconds: (performance.now() - began) / 1000, resumed: run.resumed, kept })
 }
 
 /** Which time is looked at is easily forgotten. */
@@ -133,13 +136,25 @@ async function dryRun(context: Context, runtime: Runtime, planned: Parameters<ty
   return EXIT.done
 }
 
-async function confirmRemoval(roots: number): Promise<void> {
-  if (!process.stdin.isTTY) {
-    throw new FirnError('no-consent', '--delete-after-archive removes sources: say --yes, or run it on a terminal to be asked')
-  }
+/** Asked once it is known what: by then everything is archived. */
+async function confirmRemoval(
+  { signal }: Context,
+  roots: readonly Raw[],
+  remove: (events: RemoveEvents) => Promise<number>,
+): Promise<void> {
+  let bytes = 0
+  const files = await remove({
+    dryRun: true,
+    signal,
+    onRemoved: async (_path, size) => {
+      bytes += size
+    },
+  })
   const { createInterface } = await import('node:readline/promises')
   const ask = createInterface({ input: process.stdin, output: process.stderr })
-  const answer = await ask.question(`Remove what was archived from ${plural(roots, 'path')} once it is verified? [y/N] `)
+  const from = `${roots.slice(0, 5).map(shown).join(', ')}${roots.length > 5 ? ` and ${roots.length - 5} more` : ''}`
+  const answer = await ask.question(`Remove ${plural(files, 'file')}, ${formatBytes(bytes)}, from ${from}? [y/N] `, { signal })
   ask.close()
-  if (!/^y(es)?$/i.test(answer.trim())) throw new FirnError('no-consent', 'not confirmed; nothing was archived or removed')
+  if (!/^y(es)?$/i.test(answer.trim()))
+    throw new FirnError('no-consent', 'not confirmed: everything is archived, nothing was removed')
 }

@@ -153,14 +153,17 @@ const WORST_FIRST: readonly ExitCode[] = [EXIT.failed, EXIT.usage, EXIT.tryAgain
 /** What a command ends with that did several things. */
 export const worstOf = (codes: readonly ExitCode[]): ExitCode => WORST_FIRST.find((code) => codes.includes(code)) ?? EXIT.done
 
-/** The set that a command ended with, in its last message and in words. Returns the exit code, in which what was resumed counts too. */
+/**
+ * The set that a command ended with, in its last message and in words. `kept`: sources that were to be removed and were not. Returns the exit
+ * code, in which what was resumed counts too.
+ */
 export async function summarise(
   { reporter, flags }: RunContext,
   set: SetRow,
-  { seconds, resumed = [] }: { seconds: number; resumed?: readonly Resumed[] },
+  { seconds, resumed = [], kept = 0 }: { seconds: number; resumed?: readonly Resumed[]; kept?: number },
 ): Promise<ExitCode> {
   const { counts } = set
-  const exitCode = worstOf([exitCodeFor(set), ...resumed.map(codeOf)])
+  const exitCode = worstOf([exitCodeFor(set), ...resumed.map(codeOf), ...(kept > 0 ? [EXIT.incomplete] : [])])
   if (set.state === 'cancelled') {
     reporter.warn(`set ${set.id} was cancelled (${shownText(set.reason ?? '')}): what is stored stays, the rest is not archived`)
   }

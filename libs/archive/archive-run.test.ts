@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { chmodSync, linkSync, mkdirSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, linkSync, mkdirSync, renameSync, rmSync, statSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
@@ -396,4 +396,20 @@ describe('an interrupted set', () => {
     const ended = (await at.catalog.set((sets[0] as SetRow).id)) as SetRow
     expect(isAccounted(ended)).toBe(true)
   })
+})
+
+test('a file whose times are as young as its reading is hashed before it is called unchanged', async () => {
+  const root = at.tree('fresh', { old: 'old', young: 'young' })
+  // A clock that is ahead stands for one that is coarse: the kernel lets nobody choose a ctime.
+  const ahead = new Date(Date.now() + 3_600_000)
+  utimesSync(join(root, 'young'), ahead, ahead)
+  await sleep(50)
+  const request = at.request([root])
+  expect((await at.archive(request)).counts).toMatchObject({ found: 2, archived: 2 })
+  const second = await at.archive(request)
+  expect(second.counts).toMatchObject({ found: 2, unchanged: 1, archived: 1 })
+  const [first, again] = await at
+    .select({ paths: [rawFromText(join(root, 'young'))], allVersions: true })
+    .then((rows) => rows.reverse())
+  expect([first?.fresh, again?.dataBundle]).toEqual([true, first?.bundleId])
 })

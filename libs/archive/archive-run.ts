@@ -60,6 +60,8 @@ export interface ArchiveRunOptions extends ArchiveRunEvents {
   readonly detach: boolean
   /** How long to wait, where others are the workers, for an index that makes no progress. Default 30 s. */
   readonly indexPatienceMs?: number
+  /** How often, and after how long, bundles that nobody works at are woken again. Default 30 s. */
+  readonly reconcileMs?: number
 }
 
 export async function archiveRun(parts: ArchiveRunParts, request: SetRequest, options: ArchiveRunOptions): Promise<SetRow> {
@@ -232,7 +234,10 @@ async function watched(
   options: Told & { readonly bell?: Bell; readonly trouble?: AbortSignal },
 ): Promise<SetRow> {
   const { signal, trouble } = options
-  const reconciler = keepReconciling(parts, (error) => options.onNote?.(`reconciling failed: ${sentence(error)}`), set.id)
+  const reconciler = keepReconciling(parts, (error) => options.onNote?.(`reconciling failed: ${sentence(error)}`), {
+    setId: set.id,
+    ...(options.reconcileMs !== undefined && { everyMs: options.reconcileMs }),
+  })
   try {
     await reconcile(parts, 0, set.id)
     return await archiveSet(parts, set, options.leaveOut, {

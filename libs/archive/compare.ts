@@ -52,20 +52,21 @@ export type Compared = { readonly entry: PlannedEntry; readonly setId?: string }
 
 /**
  * Looks entries up in the catalog and says of each, in order, whether it must travel. `mayHold` is false of directories of which the catalog
- * is known to hold none of these names.
+ * is known to hold none of these names. `hashed`: whoever asks hashes each file in any case, so that times need not prove anything.
  */
 export async function compare(
   held: Pick<HeldLookup, 'lookup'>,
   entries: readonly PlannedEntry[],
   mayHold: (directory: Raw) => boolean = () => true,
+  { hashed = false }: { hashed?: boolean } = {},
 ): Promise<Compared[]> {
   const asked = entries.filter(({ path }) => mayHold(parentOf(path))).map(({ path }) => path)
   const answers = await held.lookup(asked)
   const known = new Map(asked.map((path, index) => [path, answers[index]]))
-  return entries.map((entry) => judge(entry, known.get(entry.path)))
+  return entries.map((entry) => judge(entry, known.get(entry.path), hashed))
 }
 
-function judge(entry: PlannedEntry, known: HeldFile | undefined): Compared {
+function judge(entry: PlannedEntry, known: HeldFile | undefined, hashed: boolean): Compared {
   if (known === undefined) return { entry, is: 'new' }
   const { setId, sha256, offset } = known
   // The size of a symlink or a directory says nothing.
@@ -75,7 +76,8 @@ function judge(entry: PlannedEntry, known: HeldFile | undefined): Compared {
   const held = sha256 === undefined || offset === undefined ? undefined : { bundle: known.dataBundle, offset, sha256 }
   if (known.ctimeNs === entry.ctimeNs && known.ino === entry.ino) {
     if (known.live) return { entry, setId, is: 'live', bundle: known.bundle }
-    return { entry, setId, is: 'unchanged', bundles: [known.bundle, known.dataBundle], ...(held && { held }) }
+    if (!known.fresh || hashed)
+      return { entry, setId, is: 'unchanged', bundles: [known.bundle, known.dataBundle], ...(held && { held }) }
   }
   if (known.live || entry.type !== 'file' || held === undefined) return { entry, setId, is: 'new' }
   return { entry: { ...entry, held }, setId, is: 'new' }

@@ -4,13 +4,14 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { afterEach, beforeEach, expect, test } from '@jest/globals'
 import { scratchRedis } from '#libs/queue/redis/scratch-redis.js'
 import { describeWithServer } from '../../test/tools.js'
-import { reconcile } from './reconcile.js'
 import { openStory, type ScratchStory } from './scratch-story.js'
+
+/** What every process does each 30 s. */
+const OFTEN = { reconcileMs: 300 }
 
 describeWithServer('FIRN_TEST_REDIS_URL', 'a run whose queue is a Redis', () => {
   let redis: Awaited<ReturnType<typeof scratchRedis>>
   let story: ScratchStory
-  let reconciling: NodeJS.Timeout
   beforeEach(async () => {
     await begin()
   })
@@ -18,11 +19,8 @@ describeWithServer('FIRN_TEST_REDIS_URL', 'a run whose queue is a Redis', () => 
   async function begin(settings: { aof?: boolean; lockDurationMs?: number } = {}): Promise<void> {
     redis = await scratchRedis({ aof: settings.aof ?? false })
     story = await openStory({ redisUrl: redis.url, ...settings })
-    // What every process does each 30 s.
-    reconciling = setInterval(() => void reconcile(story.parts, 0).catch(() => {}), 300)
   }
   async function end(): Promise<void> {
-    clearInterval(reconciling)
     await story[Symbol.asyncDispose]()
     await redis.stop()
   }
@@ -35,6 +33,7 @@ describeWithServer('FIRN_TEST_REDIS_URL', 'a run whose queue is a Redis', () => 
     const request = story.request([tree()], { filesPerBundle: 2 })
     let stored = 0
     const set = await story.archive(request, {
+      ...OFTEN,
       onStored: () => {
         if (++stored === 3 || stored === 9) redis.ask('FLUSHALL')
       },
@@ -50,6 +49,7 @@ describeWithServer('FIRN_TEST_REDIS_URL', 'a run whose queue is a Redis', () => 
     let planned = 0
     let back: Promise<void> | undefined
     const set = await story.archive(request, {
+      ...OFTEN,
       onPlanned: () => {
         if (++planned === 3)
           back = redis
@@ -94,7 +94,7 @@ describeWithServer('FIRN_TEST_REDIS_URL', 'a run whose queue is a Redis', () => 
           return vault.upload(key, options)
         },
       }))
-      const set = await story.archive(story.request([tree()], { filesPerBundle: 2 }))
+      const set = await story.archive(story.request([tree()], { filesPerBundle: 2 }), OFTEN)
       await back
       expect(set).toMatchObject({ state: 'archived', counts: { found: 40, archived: 40, failed: 0, bundlesFailed: 0 } })
       expect(await story.select({})).toHaveLength(40)

@@ -41,16 +41,16 @@ export async function reconcile(parts: ReconcileParts, olderThanMs: number, setI
 export function keepReconciling(
   parts: ReconcileParts,
   onTrouble: (error: unknown) => void,
-  setId?: string,
+  { setId, everyMs = RECONCILE_MS }: { setId?: string; everyMs?: number } = {},
 ): { stop(): Promise<void> } {
   let round: Promise<void> | undefined
   const timer = setInterval(() => {
-    round ??= reconcile(parts, RECONCILE_MS, setId)
+    round ??= reconcile(parts, everyMs, setId)
       .then(() => {}, onTrouble)
       .finally(() => {
         round = undefined
       })
-  }, RECONCILE_MS)
+  }, everyMs)
   return {
     async stop() {
       clearInterval(timer)

@@ -40,7 +40,7 @@ export interface RemoveEvents {
   /** Name what a run would remove: what it would archive, and what is archived already. */
   readonly dryRun: boolean
   /** Removed, or, in a dry run, to be removed. */
-  readonly onRemoved: (path: Raw) => Promise<void> | void
+  readonly onRemoved: (path: Raw, bytes: number) => Promise<void> | void
   /** Kept although it was selected, and why. */
   readonly onKept?: (path: Raw, reason: string) => void
 }
@@ -72,7 +72,7 @@ export async function removeArchived(
     if (reason === undefined) {
       removed++
       bytes += entry.size
-      await events.onRemoved(entry.path)
+      await events.onRemoved(entry.path, entry.size)
     } else events.onKept?.(entry.path, reason)
     return reason === undefined
   }
@@ -83,7 +83,7 @@ export async function removeArchived(
     for await (const page of walk) {
       signal?.throwIfAborted()
       const linked: PlannedEntry[] = []
-      for (const found of await compare(held, page.entries)) {
+      for (const found of await compare(held, page.entries, undefined, { hashed: true })) {
         const { entry } = found
         if (!isFile(entry.type)) continue
         const archived = found.is === 'unchanged'

@@ -58,6 +58,11 @@ export interface Entry extends EntryStat {
   readonly dataBundle?: string
   /** Of a sparse file: the runs that are zeros and were holes, [offset, length], ascending. Their zeros are in the tar. */
   readonly holes?: readonly (readonly [number, number])[]
+  /**
+   * Its mtime or ctime was as young, when it was read, as the clock of its file system is coarse: a change right afterwards may show in
+   * neither. Such a file is hashed before it is called unchanged.
+   */
+  readonly fresh?: boolean
   /** Target of a symlink as read; of a hard link the absolute path of the first name. */
   readonly link?: Raw
   /** Raw values by full name (`user.x`, `system.posix_acl_access`), base64. */

@@ -66,6 +66,7 @@ export function entryLine(entry: Entry): string {
   if (holes !== undefined && holes.length > 0) line += `,"holes":${JSON.stringify(holes)}`
   if (link !== undefined) line += `,${nameField('link', link)}`
   if (xattrs !== undefined && Object.keys(xattrs).length > 0) line += `,"xattrs":${JSON.stringify(xattrs)}`
+  if (entry.fresh) line += ',"fresh":true'
   return `${line},"state":"${entry.state}"}\n`
 }
 
@@ -272,6 +273,7 @@ export function parseEntry(line: string, number: number): Entry {
     ...(holes !== undefined && { holes: parseHoles(holes, size, number) }),
     ...(link !== undefined && { link }),
     ...(xattrs !== undefined && { xattrs: parseXattrs(xattrs, number) }),
+    ...(json['fresh'] === true && { fresh: true }),
     state: state as EntryState,
   }
 }

@@ -20,7 +20,7 @@ import { openOwnerNames } from './owner-names.js'
 import type { Packed, PackRequest } from './pack.js'
 import { decodePlan } from './plan.js'
 import { copyData, type Digest, type Holes, hashData, readWhole } from './read-data.js'
-import { isUnmoved, KINDS, type StatNow, statNow } from './stat-now.js'
+import { isFresh, isUnmoved, KINDS, type StatNow, statNow } from './stat-now.js'
 import { BLOCK, type PreparedHead, padded, prepareHead, writePrepared } from './tar-header.js'
 import type { TarSink } from './tar-sink.js'
 import { readXattrs, xattrRecords } from './xattrs.js'
@@ -242,6 +242,7 @@ class BundlePacking {
     line.sha256 = sha256
     line.offset = offset
     line.state = state
+    if (isFresh(line)) line.fresh = true
     this.write(line)
     if (line.nlink > 1) this.linked.set(firstNameOf(planned), line as Data)
   }

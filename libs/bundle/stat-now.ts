@@ -28,6 +28,19 @@ export function isUnmoved(fd: number, before: StatNow): boolean {
   return mtimeNs === before.mtimeNs && ctimeNs === before.ctimeNs && size === before.size
 }
 
+/** Where a time has a fraction, its file system moves with the kernel's tick, which is at most 10 ms; others say every second or every other. */
+const TICK_NS = 20_000_000n
+const COARSE_NS = 2_000_000_000n
+const SECOND_NS = 1_000_000_000n
+
+const isYoung = (ns: bigint, nowNs: bigint): boolean => nowNs - ns <= (ns % SECOND_NS === 0n ? COARSE_NS : TICK_NS)
+
+/** Whether a change from now on might leave both times as they are. Times ahead of this machine's clock are young, too. */
+export const isFresh = ({ mtimeNs, ctimeNs }: Pick<StatNow, 'mtimeNs' | 'ctimeNs'>, nowMs = Date.now()): boolean => {
+  const nowNs = BigInt(nowMs) * 1_000_000n
+  return isYoung(ctimeNs, nowNs) || isYoung(mtimeNs, nowNs)
+}
+
 /** Smaller files may lie in their inode: that is no hole. */
 const SPARSE_FROM_BYTES = 65_536
 /** The unit of `blocks`, whatever the file system's own are. */

@@ -74,6 +74,7 @@ export interface HeldFile {
   readonly ctimeNs: bigint
   readonly ino: bigint
   readonly state: Entry['state']
+  readonly fresh?: boolean
   readonly sha256?: string
   /** Id of the bundle that lists it. */
   readonly bundle: string

@@ -11,7 +11,9 @@ import { type PackedRows, queryPacked } from './packed-rows.js'
 import { contradiction, type RowReader, rowReaders, type Unpacked, type Writable } from './row-reader.js'
 
 /** The numbers of the column `state`. */
-export const STATES: readonly EntryState[] = ['ok', 'changed']
+export const STATES: readonly EntryState[] = ['ok', 'changed', 'ok']
+/** The one of them that is `fresh`. */
+export const FRESH = 2
 
 /** Reads whole rows, of `FILE_COLUMNS`. */
 export interface FileRows extends RowReader<FileRow> {
@@ -145,7 +147,7 @@ function writeEntry(out: BinaryRows, entry: Entry, bundle: bigint, seq: number, 
   out.int4(Number(directory))
   out.raw(nameOf(entry.path))
   out.int2(ENTRY_TYPES.indexOf(entry.type))
-  out.int2(STATES.indexOf(entry.state))
+  out.int2(entry.fresh && entry.state === 'ok' ? FRESH : STATES.indexOf(entry.state))
   out.count(entry.size)
   out.int8(clamped(entry.mtimeNs))
   out.int8(clamped(entry.ctimeNs))
@@ -195,6 +197,7 @@ function readColumns(packed: PackedRows) {
   const names: Raw[] = []
   const directoryIds: number[] = []
   const ownerIds: number[] = []
+  let state: number
   while (packed.next()) {
     const bundleNumber = BigInt(packed.int4())
     const seq = packed.int4()
@@ -216,7 +219,8 @@ function readColumns(packed: PackedRows) {
       gname: '',
       // In the order of the columns: each call reads the next.
       type: ENTRY_TYPES[packed.int2()] as EntryType,
-      state: STATES[packed.int2()] as EntryState,
+      // biome-ignore lint/suspicious/noAssignInExpressions: read here, and looked at once more below
+      state: STATES[(state = packed.int2())] as EntryState,
       size: packed.count(),
       mtimeNs: packed.int8(),
       ctimeNs: packed.int8(),
@@ -232,6 +236,7 @@ function readColumns(packed: PackedRows) {
     const dataBundle = packed.optionalUuid()
     const link = packed.optionalRaw()
     const extra = packed.optionalJsonb()
+    if (state === FRESH) row.fresh = true
     if (sha256 !== undefined) row.sha256 = sha256
     if (offset !== undefined) row.offset = offset
     if (dataBundle !== undefined) row.dataBundle = dataBundle

@@ -11,7 +11,7 @@ import type { HeldFile, HeldLookup } from './catalog.js'
 import { cleanText } from './clean-text.js'
 import type { Connection, Database } from './database.js'
 import { directoryByPath, toBytes } from './directories.js'
-import { STATES, timesOf } from './file-row.js'
+import { FRESH, STATES, timesOf } from './file-row.js'
 import { matchStored } from './held-ranges.js'
 import { withStored } from './held-stored.js'
 import { type PackedRows, queryPacked } from './packed-rows.js'
@@ -110,6 +110,7 @@ async function storedVersions(
 function readVersion(packed: PackedRows): Version {
   const number = packed.int8()
   const bundle = packed.uuid()
+  let state: number
   const file: Writable<HeldFile> = {
     bundle,
     dataBundle: bundle,
@@ -120,8 +121,10 @@ function readVersion(packed: PackedRows): Version {
     mtimeNs: packed.int8(),
     ctimeNs: packed.int8(),
     ino: packed.unsigned(),
-    state: STATES[packed.int2()] as EntryState,
+    // biome-ignore lint/suspicious/noAssignInExpressions: read here, and looked at once more below
+    state: STATES[(state = packed.int2())] as EntryState,
   }
+  if (state === FRESH) file.fresh = true
   const sha256 = packed.optionalHex()
   const offset = packed.optionalCount()
   file.dataBundle = packed.optionalUuid() ?? bundle

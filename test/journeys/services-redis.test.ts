@@ -21,7 +21,8 @@ describeWithServer('FIRN_TEST_REDIS_URL', 'with Redis as the queue', () => {
 
   test('a tree is archived and comes back, though Redis is emptied, and then dies and forgets everything, in the middle', async () => {
     const running = at.start('archive-files', ['-r', '--json', '--files-per-bundle', '20', '--workers', '1', 'tree'])
-    while (!redis.ask('KEYS', '*').includes('store-bundle:wait')) await sleep(20)
+    // In the lane of the command.
+    while (!/store-bundle\.[^:]+:wait/.test(redis.ask('KEYS', '*'))) await sleep(20)
     redis.ask('FLUSHALL')
     await sleep(500)
     await redis.kill()

@@ -26,7 +26,8 @@ export interface Reporter {
   note(text: string): void
   /** For people only, also with --quiet: something they should know. */
   warn(text: string): void
-  problem(problem: Problem): void
+  /** `kept`: of a source that was to be removed. */
+  problem(problem: Omit<Problem, 'kind'> & { readonly kind: Problem['kind'] | 'kept' }): void
   /** A line of the result, for people and pipes. Waits while the reader is slow; throws where it cannot be written. */
   result(line: string): Promise<void>
   /** A message of --json; nothing without. Waits while the reader is slow. */
