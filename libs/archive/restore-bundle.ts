@@ -4,6 +4,7 @@ import type { PlaceEntry, PlaceResult, Placer } from '#libs/bundle/place.js'
 import type { Catalog, ItemRow, RetrievalRow } from '#libs/catalog/catalog.js'
 import { isFirnError } from '#libs/errors/errors.js'
 import { shown } from '#libs/os/raw.js'
+import type { Vault } from '#libs/vault/vault.js'
 import { keepLease } from './keep-lease.js'
 import { placeOf } from './layout.js'
 import { openKnown } from './own-vault.js'
@@ -48,10 +49,18 @@ export async function restoreItem(
   let firstFailed: PlaceResult | undefined
   try {
     const { vaultId, key, tarBytes } = item.bundle
-    const vault = await openKnown(parts, vaultId, lease)
+    // Directories, links and empty files need nothing of it.
+    let opened: Promise<Vault> | undefined
+    const open = () => {
+      opened ??= openKnown(parts, vaultId, lease)
+      return opened
+    }
+    async function* read(range: { offset: number; length: number } | undefined) {
+      yield* (await open()).read(key as string, range, { signal })
+    }
     /** Places what is not decided yet. */
     const place = async (entries: Set<PlaceEntry>, readableBytes: number | undefined) => {
-      const placing = placer.place([...entries], (range) => vault.read(key as string, range, { signal }), {
+      const placing = placer.place([...entries], read, {
         signal,
         ...(readableBytes !== undefined && { tarBytes: readableBytes }),
       })
@@ -76,7 +85,7 @@ export async function restoreItem(
         await place(entries, readableBytes)
       } catch (error) {
         // A tar that lost its end still holds what lies before: that is placed, and the rest is named file by file.
-        const left = isFirnError(error, 'damaged') ? await vault.stat(key as string, { signal }) : undefined
+        const left = isFirnError(error, 'damaged') ? await (await open()).stat(key as string, { signal }) : undefined
         if (left === undefined || readableBytes === undefined || left.bytes >= readableBytes) throw error
         readableBytes = left.bytes
         await place(entries, readableBytes)

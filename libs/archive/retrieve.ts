@@ -5,11 +5,13 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { openPlacer, type PlaceOptions, type PlaceResult, type Placer } from '#libs/bundle/place.js'
 import type { Catalog, Consent, ItemRow, Layout, LocatedRow, RetrievalRow } from '#libs/catalog/catalog.js'
+import { isFirnError } from '#libs/errors/errors.js'
 import { jsonName, type Raw } from '#libs/os/raw.js'
 import { severalAtOnce } from '#libs/os/several-at-once.js'
 import type { ThawTier } from '#libs/vault/vault.js'
 import { type FindRequest, type LocateParts, locateFiles } from './find.js'
 import { directoriesAt } from './layout.js'
+import { openKnown } from './own-vault.js'
 import { restoreItem } from './restore-bundle.js'
 import { RETRIEVER } from './retriever-duty.js'
 import { isOpen, type ThawParts, thawItems } from './thaw-items.js'
@@ -49,6 +51,7 @@ export interface RetrieveParts extends LocateParts, Omit<ThawParts, 'catalog'> {
       | 'set'
       | 'agreeTo'
       | 'isOnDuty'
+      | 'vaults'
     >
   /** Who asks, for the audit: user@host. */
   readonly by: string
@@ -76,6 +79,7 @@ export async function openRetrieval(
   const created = await catalog.createRetrieval(
     asked,
     noting(rows, (row) => hosts.add(row.host)),
+    { away: await vaultsAway(parts, options) },
   )
   if (hosts.size === 0) {
     await catalog.dropRetrieval(created.id)
@@ -84,6 +88,22 @@ export async function openRetrieval(
   const layout: Layout = request.selection.allVersions ? 'set' : hosts.size > 1 ? 'host' : 'path'
   await catalog.setLayout(created.id, layout, hosts.size === 1 ? [...hosts][0] : undefined)
   return catalog.retrieval(created.id)
+}
+
+/** Vaults that give nothing now, where there is more than one. */
+async function vaultsAway(parts: RetrieveParts, options: { signal?: AbortSignal }): Promise<string[]> {
+  const vaults = await parts.catalog.vaults()
+  const away: string[] = []
+  if (vaults.length === 1) return away
+  for (const { id } of vaults) {
+    try {
+      await openKnown(parts, id, options)
+    } catch (error) {
+      if (!isFirnError(error, 'vault-away', 'vault-refused')) throw error
+      away.push(id)
+    }
+  }
+  return away
 }
 
 /** From now on the retrieval may be acted upon, and pay for thaws as far as was agreed. */

@@ -447,9 +447,14 @@ export interface RetrievalVerbs {
   openRetrieval(request: RetrievalRequest): Promise<RetrievalRow | undefined>
   /**
    * Groups the rows by the bundle that holds their bytes, out of memory, in one transaction. One of no rows is `done` at once.
-   * It is not agreed to yet; those that nobody agreed to for a day are dropped.
+   * It is not agreed to yet; those that nobody agreed to for a day are dropped. `away`: ids of vaults that give nothing now: what another
+   * vault holds just as it is (path, times, mode, owner, bytes) is to come from there.
    */
-  createRetrieval(request: RetrievalRequest, rows: AsyncIterable<readonly LocatedRow[]>): Promise<RetrievalRow>
+  createRetrieval(
+    request: RetrievalRequest,
+    rows: AsyncIterable<readonly LocatedRow[]>,
+    options?: { away?: readonly string[] },
+  ): Promise<RetrievalRow>
   /** From now on it may be acted upon. */
   agreeTo(id: string, consent: Consent, by: string): Promise<RetrievalRow>
   /** Forgets a retrieval that was not agreed to. */

@@ -41,6 +41,29 @@ export async function gatherNeeded(connection: Connection, rows: AsyncIterable<r
   await connection.query('ANALYZE needed')
 }
 
+/** What lies in one of these vaults, and just as it is in another one: from there. */
+export async function takeFromOthers(connection: Connection, away: readonly string[]): Promise<void> {
+  await connection.query(
+    `UPDATE needed n SET bundle = c.bundle, seq = c.seq, holder = c.holder, data_offset = c.data_offset
+     FROM (
+       SELECT DISTINCT ON (n.bundle, n.seq) n.bundle AS was_bundle, n.seq AS was_seq, f.bundle, f.seq, f.data_offset, h.number AS holder
+       FROM needed n
+       JOIN bundle nb ON nb.number = n.holder
+       JOIN vault nv ON nv.number = nb.vault AND nv.id = ANY($1::text[])
+       JOIN file o ON o.bundle = n.bundle AND o.seq = n.seq AND o.sha256 IS NOT NULL
+       JOIN file f ON f.directory = o.directory AND f.name = o.name
+         AND (f.sha256, f.size, f.mtime_ns, f.mode, f.owner, f.type) = (o.sha256, o.size, o.mtime_ns, o.mode, o.owner, o.type)
+       JOIN bundle b ON b.number = f.bundle AND b.state = 'stored'
+       JOIN bundle h ON h.state = 'stored' AND h.number = coalesce((SELECT d.number FROM bundle d WHERE d.id = f.data_bundle), f.bundle)
+       JOIN vault v ON v.number = h.vault AND NOT v.id = ANY($1::text[])
+       WHERE n.size > 0
+       ORDER BY n.bundle, n.seq, b.archived_at DESC
+     ) c
+     WHERE n.bundle = c.was_bundle AND n.seq = c.was_seq`,
+    [away],
+  )
+}
+
 /**
  * SQL: files and bytes of each holder. The names of one inode share an offset, and their bytes are needed once; without an offset
  * (directories, symlinks) nothing is needed. The span reaches from the first byte that is needed to the last.

@@ -8,7 +8,7 @@ import { cleanJson, cleanText } from './clean-text.js'
 import type { Database } from './database.js'
 import type { FileRows } from './file-row.js'
 import { itemVerbs } from './items.js'
-import { gatherNeeded, NEEDED_TOTALS, neededBundles } from './needed.js'
+import { gatherNeeded, NEEDED_TOTALS, neededBundles, takeFromOthers } from './needed.js'
 import type { PrismaDoor } from './prisma-door.js'
 import { RETRIEVALS, type RetrievalRecord, retrievalRowOf } from './retrieval-row.js'
 import { duties, thawClaims } from './thaw-claims.js'
@@ -52,9 +52,9 @@ export function retrievalVerbs(database: Database, fileRows: FileRows, prisma: P
         [cleanJson(request), rawToBytes(target), detached],
       ),
 
-    async createRetrieval(request, rows) {
+    async createRetrieval(request, rows, { away = [] } = {}) {
       const id = randomUUID()
-      await createRetrieval(database, id, request, rows)
+      await createRetrieval(database, id, request, rows, away)
       return mustRead(id)
     },
 
@@ -155,10 +155,12 @@ async function createRetrieval(
   id: string,
   { request, target, detached }: RetrievalRequest,
   rows: AsyncIterable<readonly LocatedRow[]>,
+  away: readonly string[],
 ): Promise<void> {
   const connection = await database.connect()
   try {
     await gatherNeeded(connection, rows)
+    if (away.length > 0) await takeFromOthers(connection, away)
     await connection.query('BEGIN')
     await connection.query(`DELETE FROM retrieval WHERE agreed_at IS NULL AND created_at < now() - interval '1 day'`)
     await connection.query(`INSERT INTO retrieval (id, request, target, detached, state) VALUES ($1, $2, $3, $4, 'requested')`, [

@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import { filesOf, type Home, mainOf, openHome, says, statusOf } from '../firn.js'
-import { makeFiles } from '../tree.js'
+import { lookAt, makeFiles } from '../tree.js'
 
 describe('a vault whose disk is not mounted', () => {
   let at: Home
@@ -70,6 +70,32 @@ describe('a vault whose disk is not mounted', () => {
     expect((await at.run('archive-files', ['-r', 'tree'])).code).toBe(0)
   }, 60_000)
 })
+
+test('what an away vault and another one hold just as it is comes from the other one', async () => {
+  const at = openHome()
+  try {
+    makeFiles(at.path('tree'), 6)
+    const vaults = ['one', 'two'].map((name) => `local:${at.path(name)}`)
+    for (const vault of vaults) expect((await at.run('archive-files', ['-r', '--vault', vault, 'tree'])).code).toBe(0)
+    writeFileSync(at.path('tree/new'), 'only in the second')
+    expect((await at.run('archive-files', ['-r', '--vault', String(vaults[1]), 'tree'])).code).toBe(0)
+    renameSync(at.path('two'), at.path('two-away'))
+    const ran = await at.run('find-and-retrieve', ['--path', at.path('tree'), '--to', at.path('back'), '--json'])
+    expect(ran.summary).toMatchObject({ files_matched: 7, files_restored: 6, files_failed: 1, exit_code: 75 })
+    expect(ran.stdout.match(/is its disk mounted/g)).toHaveLength(1)
+    const had = lookAt(at.path('tree'), { directories: false })
+    had.delete('new')
+    expect(lookAt(at.path('back', at.path('tree')), { directories: false })).toEqual(had)
+    renameSync(at.path('two-away'), at.path('two'))
+    const rest = await at.run('find-and-retrieve', ['--path', at.path('tree'), '--to', at.path('back'), '--json'])
+    expect(rest.code).toBe(0)
+    expect(lookAt(at.path('back', at.path('tree')), { directories: false })).toEqual(
+      lookAt(at.path('tree'), { directories: false }),
+    )
+  } finally {
+    at.dispose()
+  }
+}, 60_000)
 
 test('a new vault is made only below a directory that is there; what is no vault is not rebuilt from', async () => {
   const at = openHome()
