@@ -32,10 +32,15 @@ export function isUnmoved(fd: number, before: StatNow): boolean {
 const TICK_NS = 20_000_000n
 const COARSE_NS = 2_000_000_000n
 const SECOND_NS = 1_000_000_000n
+/** The clocks of servers may be so far ahead. A time that is farther ahead was set by somebody: the next change gives another one. */
+const AHEAD_NS = 60n * SECOND_NS
 
-const isYoung = (ns: bigint, nowNs: bigint): boolean => nowNs - ns <= (ns % SECOND_NS === 0n ? COARSE_NS : TICK_NS)
+function isYoung(ns: bigint, nowNs: bigint): boolean {
+  const age = nowNs - ns
+  return age <= (ns % SECOND_NS === 0n ? COARSE_NS : TICK_NS) && age >= -AHEAD_NS
+}
 
-/** Whether a change from now on might leave both times as they are. Times ahead of this machine's clock are young, too. */
+/** Whether a change from now on might leave both times as they are. */
 export const isFresh = ({ mtimeNs, ctimeNs }: Pick<StatNow, 'mtimeNs' | 'ctimeNs'>, nowMs = Date.now()): boolean => {
   const nowNs = BigInt(nowMs) * 1_000_000n
   return isYoung(ctimeNs, nowNs) || isYoung(mtimeNs, nowNs)

@@ -188,7 +188,7 @@ export async function checkTree(
 
 function rowFaults(path: string, truth: Truth, row: Row): string[] {
   const type = truth.type === 'directory' ? [3] : truth.type === 'symlink' ? [2] : [0, 1]
-  const facts: [string, unknown, unknown][] = [['state', 0, row.state]]
+  const facts: [string, unknown, unknown][] = [['state', 0, row.state === 2 ? 0 : row.state]]
   if (truth.mtimeNs !== undefined) facts.push(['mtime', String(truth.mtimeNs), row.mtimeNs])
   if (truth.type !== 'symlink') facts.push(['mode', truth.mode, row.mode & 0o7777])
   if (truth.type === 'file') facts.push(['size', String(truth.size), row.size])
