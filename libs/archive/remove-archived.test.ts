@@ -172,6 +172,15 @@ test('a file whose bytes are others, though its size and times say nothing of it
   expect(kept.get(join(root, 'a.txt'))).toBe('its bytes are not those that the vault holds')
 })
 
+test('a file that somebody has open for writing is kept, though nothing of it changed yet', async () => {
+  const { root, set } = await archived('open')
+  const writer = openSync(join(root, 'a.txt'), 'r+')
+  const { removed, kept } = await remove(set)
+  closeSync(writer)
+  expect([removed.length, kept.get(join(root, 'a.txt'))]).toEqual([2, 'a process has it open for writing'])
+  expect((await remove(set)).removed).toEqual([join(root, 'a.txt')])
+})
+
 test('a bundle that was adopted or rebuilt is read back as a whole first, once; cold, its sources are kept', async () => {
   const { root, set } = await archived('adopted', { 'a.txt': 'first' })
   const [bundle] = await at.bundlesOf(set)

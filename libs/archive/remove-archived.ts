@@ -11,6 +11,7 @@ import { isFile, type PlannedEntry } from '#libs/bundle/entry.js'
 import { parseKey } from '#libs/bundle/key.js'
 import type { Catalog } from '#libs/catalog/catalog.js'
 import { errnoOf, FirnError } from '#libs/errors/errors.js'
+import { holdsReadLease, takeReadLease } from '#libs/os/libc.js'
 import { jsonName, type Raw } from '#libs/os/raw.js'
 import type { Stat } from '#libs/os/stat.js'
 import { step } from '#libs/os/steps.js'
@@ -134,8 +135,14 @@ async function removeIfSame(
     using source = tree.hold(entry.path)
     if (!isSame(source.stat)) return changed
     if (entry.type === 'file') {
-      const sha256 = await hashOf(source.read(), entry.size, signal)
+      const fd = source.read()
+      // Times do not prove that nobody writes: they may be coarse, and pages that are mapped have none.
+      const lease = takeReadLease(fd)
+      if (lease === 'written') return 'a process has it open for writing'
+      const sha256 = await hashOf(fd, entry.size, signal)
       if (entry.held === undefined || sha256 !== entry.held.sha256) return 'its bytes are not those that the vault holds'
+      step('remove:hashed')
+      if (lease === 'taken' && !holdsReadLease(fd)) return 'a process opened it for writing meanwhile'
     }
     if (!isSame(tree.stat(entry.path))) return changed
     step('remove:before')

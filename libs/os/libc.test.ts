@@ -195,3 +195,25 @@ describe('where koffi does not load', () => {
     expect(runScript(urls, script)).toEqual(['function', []])
   })
 })
+
+test('a read lease is not to be had of a file that is open for writing, and ends when somebody opens it so', () => {
+  const path = JSON.stringify(join(directory, 'leased'))
+  const script = `
+    fs.writeFileSync(${path}, 'x')
+    const writer = fs.openSync(${path}, 'r+')
+    const reader = fs.openSync(${path}, 'r')
+    const first = libc.takeReadLease(reader)
+    fs.closeSync(writer)
+    const second = [libc.takeReadLease(reader), libc.holdsReadLease(reader)]
+    const open = 'try { fs.openSync(' + JSON.stringify(${path}) + ', fs.constants.O_WRONLY | fs.constants.O_NONBLOCK) } catch (error) { console.log(error.code) }'
+    const { execFileSync } = await import('node:child_process')
+    const refused = execFileSync(process.execPath, ['-e', open], { encoding: 'utf8' }).trim()
+    await new Promise((resolve) => setTimeout(resolve, 50)) // the signal of it ends nobody
+    say({ first, second, refused, held: libc.holdsReadLease(reader) })`
+  expect(runScript({ libc: new URL('./libc.js', import.meta.url).href }, script)).toEqual({
+    first: 'written',
+    second: ['taken', true],
+    refused: 'EAGAIN',
+    held: false,
+  })
+})

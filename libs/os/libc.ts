@@ -16,6 +16,7 @@ interface Libc {
   lsetxattr(path: Buffer, name: Buffer, value: Buffer, bytes: number, flags: number): number
   lseek(fd: number, offset: number, whence: number): number
   flock(fd: number, operation: number): number
+  fcntl(fd: number, command: number, argument: number): number
   /** glibc has it since 2.30. */
   getdents64?(fd: number, buffer: Buffer, bytes: number): number
   /** glibc has it since 2.28, musl since 1.2.5. */
@@ -41,6 +42,9 @@ const PATH_MAX = 4096
 const O_CLOEXEC = 0o2000000
 const SEEK_DATA = 3
 const SEEK_HOLE = 4
+const F_SETLEASE = 1024
+const F_GETLEASE = 1025
+const F_RDLCK = 0
 const LOCK_EX = 2
 const LOCK_NB = 4
 
@@ -66,7 +70,8 @@ function libc(): Libc | undefined {
       ),
       lseek: self.func('int64_t lseek(int fd, int64_t offset, int whence)'),
       flock: self.func('int flock(int fd, int operation)'),
-      // Variadic in C; Linux passes the mode as it passes a named argument.
+      // Variadic in C; Linux passes the last argument of this and of openat as it passes a named one.
+      fcntl: self.func('int fcntl(int fd, int command, int argument)'),
       openat: self.func('int openat(int dirfd, const uint8_t *path, int flags, unsigned int mode)'),
       close: self.func('int close(int fd)'),
       readlinkat: self.func('intptr_t readlinkat(int dirfd, const uint8_t *path, _Out_ uint8_t *target, uintptr_t size)'),
@@ -324,3 +329,21 @@ function failure(c: Libc, call: string, path: Raw): Error {
   const code = errnoName(c)
   return Object.assign(new Error(`${code}: ${call} ${JSON.stringify(path)}`), { code, syscall: call })
 }
+
+const ignore = () => {}
+
+/**
+ * A read lease on a file that is open for reading: while it is held nobody has the file open for writing, or mapped so, and who opens it for
+ * that breaks the lease, which `holdsReadLease` tells. `written`: somebody has it open for writing. Undefined: there is no lease to be had (the
+ * file system has none, or the file is another user's). It ends with the descriptor.
+ */
+export function takeReadLease(fd: number): 'taken' | 'written' | undefined {
+  const system = libc()
+  if (system === undefined) return undefined
+  // The kernel tells a holder by this signal that its lease breaks, and it would end the process.
+  if (!process.listeners('SIGIO').includes(ignore)) process.on('SIGIO', ignore)
+  if (system.fcntl(fd, F_SETLEASE, F_RDLCK) === 0) return 'taken'
+  return errnoName(system) === 'EAGAIN' ? 'written' : undefined
+}
+
+export const holdsReadLease = (fd: number): boolean => libc()?.fcntl(fd, F_GETLEASE, 0) === F_RDLCK
