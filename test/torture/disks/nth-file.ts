@@ -62,7 +62,7 @@ function archiving(scene: Scene, area: Area): Try {
     await checkVault(place, { underway: true })
     checkUntouched(tree.root, tree.ledger)
     if (ran.summary['set_id'] !== undefined) await checkAccounted(place, tree.root, tree.ledger, ran)
-    await checkArchived(place, await archive(place, tree), tree, { unread: area === 'sources' })
+    await checkArchived(place, await archive(place, tree, '-f'), tree, { unread: area === 'sources' })
     return struck
   }
 }
