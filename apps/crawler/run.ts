@@ -53,10 +53,7 @@ export async function openRun(context: RunContext, runtime: Runtime): Promise<Ru
     onResumed: (set, error) => resumed.push(set ? { set } : { error }),
     onInterrupted: (set) => {
       if (set.state === 'archiving' && workers.length > 0) return // planned to its end, and workers are at it
-      const typed = typedBefore()
-      reporter.note(
-        `set ${set.id} (${shownText(set.host)}:${set.roots.map(shown).join(' ')}) was interrupted: \`${typed}firn resume ${set.id}\` finishes it, \`${typed}firn cancel ${set.id}\` ends it`,
-      )
+      sayHowItEnds(context, set)
     },
     onSet: (set) => {
       resuming = false
@@ -103,7 +100,10 @@ export async function openRun(context: RunContext, runtime: Runtime): Promise<Ru
       try {
         return await story()
       } catch (error) {
-        if (signal.aborted && !ownWorkers && current) await sayWhatGoesOn(context, catalog, current.id)
+        if (signal.aborted && current) {
+          if (ownWorkers) sayHowItEnds(context, current)
+          else await sayWhatGoesOn(context, catalog, current.id)
+        }
         throw error
       }
     },
@@ -126,6 +126,14 @@ function sayWhoWorks({ reporter, config, origins }: RunContext, workers: readonl
   const names = shownText([...new Set(workers.map(({ host }) => host))].slice(0, 5).join(', '))
   reporter.warn(
     `no worker of the host ${config.host} is running (those that run are of ${names}): start \`firn worker\` where the files can be seen, with FIRN_HOST=${config.host}`,
+  )
+}
+
+/** Of a set that nobody works at. */
+function sayHowItEnds({ reporter }: RunContext, { id, host, roots }: SetRow): void {
+  const firn = `${typedBefore()}firn`
+  reporter.note(
+    `set ${id} (${shownText(host)}:${roots.map(shown).join(' ')}) was interrupted: \`${firn} resume ${id}\` finishes it, \`${firn} cancel ${id}\` ends it`,
   )
 }
 
