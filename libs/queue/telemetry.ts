@@ -49,7 +49,7 @@ export function loadTelemetry(onNotice: (text: string) => void): JobTelemetry {
   }
   if (!('forceFlush' in sdk())) onNotice(NO_SDK)
   return {
-    forBullmq: new addOn.BullMQOtel({ tracerName: 'firn' }),
+    forBullmq: withoutLanes(new addOn.BullMQOtel({ tracerName: 'firn' })),
     async flush() {
       const enough = new AbortController()
       const flushed = Promise.resolve((sdk() as { forceFlush?(): Promise<void> }).forceFlush?.()).catch(() => {}) // the SDK says why itself
@@ -57,4 +57,12 @@ export function loadTelemetry(onNotice: (text: string) => void): JobTelemetry {
       enough.abort()
     },
   }
+}
+
+const LANE = /\.[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?=\.|$)/
+
+/** BullMQ names its spans after the queue: a lane in them would make a name of its own for each set. It stays in the attributes. */
+function withoutLanes({ tracer, contextManager, meter }: Telemetry): Telemetry {
+  const startSpan: Telemetry['tracer']['startSpan'] = (name, ...more) => tracer.startSpan(name.replace(LANE, ''), ...more)
+  return { tracer: { startSpan }, contextManager, ...(meter && { meter }) }
 }
