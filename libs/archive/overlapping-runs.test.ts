@@ -27,14 +27,14 @@ test('runs that begin at once take turns at crawling, and archive each file once
   expect(total(sets, 'archived')).toBe(200)
   expect(notes.join()).toMatch(/its roots overlap with these/)
   expect(await at.select({ setIds: sets.map(({ id }) => id), allVersions: true })).toHaveLength(200)
-}, 60_000)
+}, 120_000)
 
 test('crawls of other trees do not wait', async () => {
   const roots = ['one', 'two'].map((name) => at.tree(name, smallFiles(50)))
   const notes: string[] = []
   await Promise.all(roots.map((root) => at.archive(request(root, root), { onNote: (text) => notes.push(text) })))
   expect(notes).toEqual([])
-}, 60_000)
+}, 120_000)
 
 /** The first run holds still when it has planned everything; returns how it goes on. */
 async function held(root: string) {
@@ -87,7 +87,7 @@ test('what another run is archiving is waited for, and unchanged only when it is
   first.letGo()
   expect(await second).toMatchObject({ state: 'archived', counts: { found: 40, unchanged: 40, waiting: 0, archived: 0 } })
   expect(await first.ended).toMatchObject({ counts: { archived: 40 } })
-}, 60_000)
+}, 120_000)
 
 test('what belongs to a run that is stopped meanwhile is taken over', async () => {
   const root = at.tree('stopped', smallFiles(40))
@@ -99,7 +99,7 @@ test('what belongs to a run that is stopped meanwhile is taken over', async () =
   first.letGo()
   await expect(first.ended).rejects.toThrow('^C')
   expect(await second).toMatchObject({ state: 'archived', counts: { found: 40, archived: 40, unchanged: 0, waiting: 0 } })
-}, 60_000)
+}, 120_000)
 
 test('what belongs to a set that is cancelled is taken over', async () => {
   const root = at.tree('cancelled', smallFiles(40))
@@ -111,7 +111,7 @@ test('what belongs to a set that is cancelled is taken over', async () => {
   first.letGo()
   expect(await second).toMatchObject({ state: 'archived', counts: { found: 40, archived: 40, unchanged: 0, waiting: 0 } })
   expect(await first.ended).toMatchObject({ state: 'cancelled' })
-}, 60_000)
+}, 120_000)
 
 test('what fails there is taken over', async () => {
   const root = at.tree('fails', smallFiles(40))

@@ -52,7 +52,7 @@ describe('a vault whose disk is not mounted', () => {
       const rebuilt = await at.run('firn', ['rebuild-catalog', '--from', `local:${vault}`])
       expect([rebuilt.code, rebuilt.stderr]).toEqual([75, expect.stringMatching(AWAY)])
       expect(left()).toEqual(before)
-    }, 60_000)
+    }, 120_000)
   }
 
   test('is as it was once it is mounted again', async () => {
@@ -61,14 +61,14 @@ describe('a vault whose disk is not mounted', () => {
     expect((await at.run('firn', ['doctor'])).code).toBe(0)
     expect((await at.run('firn', ['check', '--read-data'])).code).toBe(0)
     expect((await at.run('find-and-retrieve', ['--all', '--to', at.path('back')])).code).toBe(0)
-  }, 60_000)
+  }, 120_000)
 
   test('that lost only its note is taken over anew, and written again', async () => {
     rmSync(at.path('disk/firn-vault.json'))
     expect((await at.run('archive-files', ['-r', 'tree'])).code).toBe(75)
     expect((await at.run('firn', ['rebuild-catalog', '--from', `local:${vault}`, '--take-over'])).code).toBe(0)
     expect((await at.run('archive-files', ['-r', 'tree'])).code).toBe(0)
-  }, 60_000)
+  }, 120_000)
 })
 
 test('what an away vault and another one hold just as it is comes from the other one', async () => {
@@ -95,7 +95,7 @@ test('what an away vault and another one hold just as it is comes from the other
   } finally {
     at.dispose()
   }
-}, 60_000)
+}, 120_000)
 
 test('a new vault is made only below a directory that is there; what is no vault is not rebuilt from', async () => {
   const at = openHome()
@@ -119,7 +119,7 @@ test('a new vault is made only below a directory that is there; what is no vault
   } finally {
     at.dispose()
   }
-}, 60_000)
+}, 120_000)
 
 test('doctor makes nothing: of a vault that is not there yet it says so', async () => {
   const at = openHome()
@@ -131,7 +131,7 @@ test('doctor makes nothing: of a vault that is not there yet it says so', async 
   } finally {
     at.dispose()
   }
-}, 60_000)
+}, 120_000)
 
 describe('a run that was stopped, and another command after it', () => {
   let at: Home
@@ -238,7 +238,7 @@ describe('a run that was stopped, and another command after it', () => {
     expect([over.code, over.stderr]).toEqual([2, expect.stringMatching(/there is nothing to cancel/)])
     const nothing = await at.run('firn', ['resume'])
     expect([nothing.code, nothing.stderr]).toEqual([0, 'nothing of this host was interrupted\n'])
-  }, 60_000)
+  }, 120_000)
 })
 
 describe('a root that is asked for', () => {
