@@ -57,7 +57,9 @@ export async function connectOrStart(options: ServerOptions, applicationName: st
     } catch (error) {
       const code = (error as { code?: unknown }).code
       const silent = code === 'ENOENT' || code === 'ECONNREFUSED'
-      if (!silent && code !== STARTING_OR_STOPPING && code !== 'ECONNRESET') {
+      // A server that ends takes the connection, and hangs up before or after it is greeted.
+      const hangsUp = code === 'ECONNRESET' || code === 'EPIPE'
+      if (!silent && !hangsUp && code !== STARTING_OR_STOPPING) {
         throw new FirnError('database', `The embedded database refuses connections: ${reasonOf(error)}.`, { cause: error })
       }
       const silentMs = silent && found.status === 'ready' ? performance.now() - began : 0
