@@ -60,6 +60,8 @@ export interface ArchiveRunOptions extends ArchiveRunEvents {
   readonly detach: boolean
   /** How long to wait, where others are the workers, for an index that makes no progress. Default 30 s. */
   readonly indexPatienceMs?: number
+  /** How long bundles of other sets may stay as they are, where no worker is known that would store them. Default 60 s. */
+  readonly awaitPatienceMs?: number
   /** How often, and after how long, bundles that nobody works at are woken again. Default 30 s. */
   readonly reconcileMs?: number
 }

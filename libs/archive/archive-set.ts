@@ -42,7 +42,7 @@ export async function archiveSet(
     onUnsearchable?: (bundles: number) => void
     /** Everything of its own is stored; files that these sets archive are waited for. */
     onAwaiting?: (setIds: readonly string[], files: number) => void
-    /** Default 60 s. */
+    /** See `ArchiveRunOptions`. */
     awaitPatienceMs?: number
   } = {},
 ): Promise<SetRow> {

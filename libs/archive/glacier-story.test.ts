@@ -1,6 +1,6 @@
 /** The whole story on a Glacier vault: hours of waiting on the emulated service's clock, one file by its range, and what is found again. */
 import { randomBytes } from 'node:crypto'
-import { readFileSync, rmSync } from 'node:fs'
+import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test } from '@jest/globals'
@@ -8,6 +8,7 @@ import { rawFromText } from '#libs/os/raw.js'
 import { type ScratchGlacier, scratchGlacier } from '#libs/vault/glacier/scratch-glacier.js'
 import { DAY_MS, HOUR_MS } from '../../test/cloud/clock.js'
 import { lookAt } from '../../test/tree.js'
+import { OWNER_KEY } from './own-vault.js'
 import { rebuildCatalog } from './rebuild-catalog.js'
 import { openStory, type ScratchStory, smallFiles } from './scratch-story.js'
 
@@ -90,4 +91,13 @@ test('a pointer that is gone comes back from the inventory, and check says meanw
   glacier.cloud.clock.pass(4 * HOUR_MS)
   expect(await at.check(false)).toEqual([])
   expect((await at.catalog.bundle(row?.bundleId as string))?.state).toBe('stored')
+})
+
+test('a vault whose companion lost its note is away: nothing is sent there', async () => {
+  rmSync(join(glacier.companionDirectory, OWNER_KEY))
+  const held = () => readdirSync(glacier.companionDirectory, { recursive: true })
+  const before = held()
+  const another = at.request([at.tree('another', smallFiles(3))])
+  await expect(at.archive(another)).rejects.toMatchObject({ code: 'vault-away' })
+  expect(held()).toEqual(before)
 })

@@ -89,6 +89,18 @@ test('what another run is archiving is waited for, and unchanged only when it is
   expect(await first.ended).toMatchObject({ counts: { archived: 40 } })
 }, 120_000)
 
+test('who does not wait is told how much another run archives; who waits in vain is told to come back', async () => {
+  const root = at.tree('patience', smallFiles(40))
+  const first = await held(root)
+  const detached = await at.archive(request(root, 'detached'), { workers: 0, detach: true })
+  expect(detached.counts).toMatchObject({ found: 40, waiting: 40, unchanged: 0, archived: 0 })
+  const second = at.archive(request(root, 'second'), { awaitPatienceMs: 300 })
+  await expect(second).rejects.toMatchObject({ code: 'try-again', message: expect.stringContaining(first.set.id) })
+  first.letGo()
+  expect(await first.ended).toMatchObject({ counts: { archived: 40 } })
+  expect((await at.archive(request(root, 'third'))).counts).toMatchObject({ found: 40, unchanged: 40, waiting: 0 })
+}, 120_000)
+
 test('what belongs to a run that is stopped meanwhile is taken over', async () => {
   const root = at.tree('stopped', smallFiles(40))
   const first = await held(root)

@@ -7,6 +7,7 @@ import { openScratchVault, type ScratchCloud, scratchCloud } from '#libs/vault/s
 import { HOUR_MS } from '../../test/cloud/clock.js'
 import { lookAt } from '../../test/tree.js'
 import { consentTo, offerFor } from './offer.js'
+import { OWNER_KEY } from './own-vault.js'
 import { agree, openRetrieval } from './retrieve.js'
 import { openStory, REQUEST, type RetrieveWish, type ScratchStory, smallFiles } from './scratch-story.js'
 import { lookAtThaws } from './watch-retrievals.js'
@@ -87,4 +88,14 @@ test('several who want other files of one bundle, by other tiers, share one thaw
   await lookAtThaws(at.parts, { signal: new AbortController().signal })
   expect(paid() - before).toBe(1)
   for (const id of ids) expect((await at.catalog.retrieval(id))?.expectedAt?.getTime()).toBeGreaterThan(Date.now() + 40 * HOUR_MS)
+})
+
+test('a prefix without its note is a vault that is away: nothing is sent there', async () => {
+  const [, bucket, prefix] = /^s3:\/\/([^/]+)\/(.+)$/.exec(at.vault.id) as unknown as [string, string, string]
+  await s3.cloud.s3.remove(bucket, `${prefix}/${OWNER_KEY}`)
+  const held = () => [s3.cloud.s3.objects(bucket).map(({ key }) => key), s3.cloud.s3.uploads(bucket).length]
+  const before = held()
+  const another = at.request([at.tree('another', smallFiles(3))])
+  await expect(at.archive(another)).rejects.toMatchObject({ code: 'vault-away' })
+  expect(held()).toEqual(before)
 })
