@@ -51,7 +51,7 @@ export interface RetrieveParts extends LocateParts, Omit<ThawParts, 'catalog'> {
       | 'set'
       | 'agreeTo'
       | 'isOnDuty'
-      | 'vaults'
+      | 'knownVaults'
     >
   /** Who asks, for the audit: user@host. */
   readonly by: string
@@ -92,7 +92,7 @@ export async function openRetrieval(
 
 /** Vaults that give nothing now, where there is more than one. */
 async function vaultsAway(parts: RetrieveParts, options: { signal?: AbortSignal }): Promise<string[]> {
-  const vaults = await parts.catalog.vaults()
+  const vaults = await parts.catalog.knownVaults()
   const away: string[] = []
   if (vaults.length === 1) return away
   for (const { id } of vaults) {

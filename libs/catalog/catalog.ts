@@ -539,6 +539,7 @@ export interface UpkeepVerbs {
   forgetIndexed(): Promise<void>
   /** A vault that something was written to, or adopted from. */
   knownVault(vaultId: string): Promise<KnownVault | undefined>
+  knownVaults(): Promise<KnownVault[]>
   /** From now on the catalog knows the vault, and that it shows this UUID, unless it knew another one. Returns the one that counts. */
   recogniseVault(vault: { id: string; url: string }, uuid: string, options?: { anew?: boolean }): Promise<string>
   vaults(): Promise<(KnownVault & { bundles: number; bytes: number })[]>
