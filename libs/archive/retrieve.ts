@@ -51,7 +51,6 @@ export interface RetrieveParts extends LocateParts, Omit<ThawParts, 'catalog'> {
       | 'set'
       | 'agreeTo'
       | 'isOnDuty'
-      | 'knownVaults'
     >
   /** Who asks, for the audit: user@host. */
   readonly by: string
@@ -79,7 +78,7 @@ export async function openRetrieval(
   const created = await catalog.createRetrieval(
     asked,
     noting(rows, (row) => hosts.add(row.host)),
-    { away: await vaultsAway(parts, options) },
+    { awayOf: (vaultIds) => awayAmong(parts, vaultIds, options) },
   )
   if (hosts.size === 0) {
     await catalog.dropRetrieval(created.id)
@@ -90,12 +89,14 @@ export async function openRetrieval(
   return catalog.retrieval(created.id)
 }
 
-/** Vaults that give nothing now, where there is more than one. */
-async function vaultsAway(parts: RetrieveParts, options: { signal?: AbortSignal }): Promise<string[]> {
-  const vaults = await parts.catalog.knownVaults()
+/** Which of these vaults give nothing now. */
+async function awayAmong(
+  parts: RetrieveParts,
+  vaultIds: readonly string[],
+  options: { signal?: AbortSignal },
+): Promise<string[]> {
   const away: string[] = []
-  if (vaults.length === 1) return away
-  for (const { id } of vaults) {
+  for (const id of vaultIds) {
     try {
       await openKnown(parts, id, options)
     } catch (error) {

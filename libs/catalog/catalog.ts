@@ -447,13 +447,13 @@ export interface RetrievalVerbs {
   openRetrieval(request: RetrievalRequest): Promise<RetrievalRow | undefined>
   /**
    * Groups the rows by the bundle that holds their bytes, out of memory, in one transaction. One of no rows is `done` at once.
-   * It is not agreed to yet; those that nobody agreed to for a day are dropped. `away`: ids of vaults that give nothing now: what another
-   * vault holds just as it is (path, times, mode, owner, bytes) is to come from there.
+   * It is not agreed to yet; those that nobody agreed to for a day are dropped. `awayOf`: asked, where there are several vaults,
+   * which of those that bytes are needed of give nothing now; what another vault holds just as it is (path, times, mode, owner, bytes) is to come from there.
    */
   createRetrieval(
     request: RetrievalRequest,
     rows: AsyncIterable<readonly LocatedRow[]>,
-    options?: { away?: readonly string[] },
+    options?: { awayOf?: (vaultIds: readonly string[]) => Promise<readonly string[]> },
   ): Promise<RetrievalRow>
   /** From now on it may be acted upon. */
   agreeTo(id: string, consent: Consent, by: string): Promise<RetrievalRow>
@@ -539,7 +539,6 @@ export interface UpkeepVerbs {
   forgetIndexed(): Promise<void>
   /** A vault that something was written to, or adopted from. */
   knownVault(vaultId: string): Promise<KnownVault | undefined>
-  knownVaults(): Promise<KnownVault[]>
   /** From now on the catalog knows the vault, and that it shows this UUID, unless it knew another one. Returns the one that counts. */
   recogniseVault(vault: { id: string; url: string }, uuid: string, options?: { anew?: boolean }): Promise<string>
   vaults(): Promise<(KnownVault & { bundles: number; bytes: number })[]>

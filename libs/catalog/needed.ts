@@ -41,6 +41,16 @@ export async function gatherNeeded(connection: Connection, rows: AsyncIterable<r
   await connection.query('ANALYZE needed')
 }
 
+/** Ids of the vaults that bytes are needed of; none where there is no other that could have them. */
+export async function vaultsNeeded(connection: Connection): Promise<string[]> {
+  const { rows } = await connection.query<{ id: string }>(
+    `SELECT id FROM vault
+     WHERE number IN (SELECT b.vault FROM needed n JOIN bundle b ON b.number = n.holder WHERE n.size > 0)
+       AND (SELECT count(*) FROM vault) > 1 ORDER BY id`,
+  )
+  return rows.map(({ id }) => id)
+}
+
 /** What lies in one of these vaults, and just as it is in another one: from there. */
 export async function takeFromOthers(connection: Connection, away: readonly string[]): Promise<void> {
   await connection.query(

@@ -13,6 +13,7 @@ import {
   type ScratchCatalog,
   scratchCatalog,
   storeBundle,
+  VAULT,
 } from './scratch-catalog.js'
 
 let scratch: ScratchCatalog
@@ -273,4 +274,20 @@ test('a duty has one holder, who may keep it, leave it, or be gone', async () =>
   expect(await catalog.takeDuty('watch', other as string, (gone) => gone === holder)).toBe(true)
   await catalog.leaveDuty('watch', other as string)
   expect(await catalog.isOnDuty('watch', nobodyIsGone)).toBe(false)
+})
+
+// The last: it adds to what everything is.
+test('a retrieval asks only of vaults that it needs bytes of whether they are there: another one’s trouble is not its own', async () => {
+  const elsewhere = await newSet(catalog, { host: 'gamma', vaultId: 'local:/elsewhere' })
+  await storeBundle(catalog, elsewhere, [entry('/data/far', { size: 5, offset: 512 })])
+  const questions: (readonly string[])[] = []
+  const awayOf = async (ids: readonly string[]) => {
+    questions.push(ids)
+    return []
+  }
+  for (const path of ['/data/a', '/data/s', '/data/far']) {
+    const rows = catalog.select({ paths: [raw(path)] })
+    await catalog.dropRetrieval((await catalog.createRetrieval(asked({ query: path }), rows, { awayOf })).id)
+  }
+  expect(questions).toEqual([[VAULT.id], [], ['local:/elsewhere']])
 })

@@ -8,7 +8,7 @@ import { cleanJson, cleanText } from './clean-text.js'
 import type { Database } from './database.js'
 import type { FileRows } from './file-row.js'
 import { itemVerbs } from './items.js'
-import { gatherNeeded, NEEDED_TOTALS, neededBundles, takeFromOthers } from './needed.js'
+import { gatherNeeded, NEEDED_TOTALS, neededBundles, takeFromOthers, vaultsNeeded } from './needed.js'
 import type { PrismaDoor } from './prisma-door.js'
 import { RETRIEVALS, type RetrievalRecord, retrievalRowOf } from './retrieval-row.js'
 import { duties, thawClaims } from './thaw-claims.js'
@@ -52,9 +52,9 @@ export function retrievalVerbs(database: Database, fileRows: FileRows, prisma: P
         [cleanJson(request), rawToBytes(target), detached],
       ),
 
-    async createRetrieval(request, rows, { away = [] } = {}) {
+    async createRetrieval(request, rows, { awayOf } = {}) {
       const id = randomUUID()
-      await createRetrieval(database, id, request, rows, away)
+      await createRetrieval(database, id, request, rows, awayOf)
       return mustRead(id)
     },
 
@@ -155,11 +155,12 @@ async function createRetrieval(
   id: string,
   { request, target, detached }: RetrievalRequest,
   rows: AsyncIterable<readonly LocatedRow[]>,
-  away: readonly string[],
+  awayOf: ((vaultIds: readonly string[]) => Promise<readonly string[]>) | undefined,
 ): Promise<void> {
   const connection = await database.connect()
   try {
     await gatherNeeded(connection, rows)
+    const away = (await awayOf?.(await vaultsNeeded(connection))) ?? []
     if (away.length > 0) await takeFromOthers(connection, away)
     await connection.query('BEGIN')
     await connection.query(`DELETE FROM retrieval WHERE agreed_at IS NULL AND created_at < now() - interval '1 day'`)

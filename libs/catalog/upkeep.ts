@@ -79,11 +79,6 @@ export function upkeepVerbs(database: Database, fileRows: FileRows, prisma: Pris
       return rows[0] && knownVaultOf(rows[0])
     },
 
-    async knownVaults() {
-      const { rows } = await database.query<VaultRecord>('SELECT id, url, uuid FROM vault ORDER BY id')
-      return rows.map(knownVaultOf)
-    },
-
     async recogniseVault(vault, uuid, { anew = false } = {}) {
       const number = await vaultNumber(database, vault)
       const { rows } = await database.query<{ uuid: string }>(

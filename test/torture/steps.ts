@@ -9,7 +9,7 @@ const LOOKS = new Set(
   [
     'catalog.set catalog.bundle catalog.pendingBundles catalog.openHeld catalog.openLinkStore catalog.interruptedSets',
     'catalog.strandedBundles catalog.unindexedBundles catalog.knownBundles catalog.hasLiveLease catalog.indexableFiles catalog.close',
-    'catalog.retrieval catalog.items catalog.itemRows catalog.openRetrieval catalog.directories catalog.knownVault catalog.knownVaults catalog.isOnDuty',
+    'catalog.retrieval catalog.items catalog.itemRows catalog.openRetrieval catalog.directories catalog.knownVault catalog.isOnDuty',
     'catalog.select catalog.selectHits catalog.locate catalog.locateHits catalog.neededBundles catalog.workers catalog.sets catalog.entriesOf catalog.problems',
     'catalog.filesByOffset catalog.attemptSecret catalog.audits catalog.crawlsBefore catalog.awaitedBundles upload.checksum queue.lane',
     'vault.stat vault.list vault.quote vault.thawStates vault.close queue.close queue.work index.close index.search',

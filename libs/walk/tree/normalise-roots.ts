@@ -40,13 +40,13 @@ function comesTo(path: Raw, root: Raw, { oneFileSystem }: Options, filters: Filt
   for (const at of way) {
     const stat = lookAt(at)
     if (stat === undefined) return true // its vanishing is told by whoever walks there
-    if (at !== path && stat.isSymbolicLink() && !filters.excludes(at, root)) {
+    if (filters.excludes(at, root)) return false
+    if (at !== path && stat.isSymbolicLink()) {
       throw new FirnError(
         'usage',
         `${shown(path)} lies behind ${shown(at)}, a symlink that ${shown(root)} archives as such: give the path where it really lies instead; nothing was archived`,
       )
     }
-    if (filters.excludes(at, root)) return false
     if (oneFileSystem && stat.isDirectory() && stat.dev !== device) return false
   }
   return true
