@@ -83,21 +83,20 @@ const BELIEVED_MS = 10_000
 const seenAt = new WeakMap<Vault, number>()
 
 /** The vault of something that the catalog holds, to read from it. Throws `vault-away`. */
-export async function openKnown(parts: KnownVaults, vaultId: string, call: Call = {}): Promise<Vault> {
-  const { catalog, vaults } = parts
-  const known = await catalog.knownVault(vaultId)
-  const vault = await vaults.open(known?.url ?? vaultId)
-  if (known === undefined || performance.now() - (seenAt.get(vault) ?? Number.NEGATIVE_INFINITY) < BELIEVED_MS) return vault
-  await mustBeThere(catalog, vault, known, call)
-  seenAt.set(vault, performance.now())
-  return vault
-}
+export const openKnown = (parts: KnownVaults, vaultId: string, call: Call = {}): Promise<Vault> =>
+  openSeen(parts, vaultId, BELIEVED_MS, call)
 
 /** The same to write to it, which is looked at each time: what is written below an empty mount point would be believed to be safe. */
-export async function openToWrite({ catalog, vaults }: KnownVaults, vaultId: string, call: Call = {}): Promise<Vault> {
+export const openToWrite = (parts: KnownVaults, vaultId: string, call: Call = {}): Promise<Vault> =>
+  openSeen(parts, vaultId, 0, call)
+
+async function openSeen({ catalog, vaults }: KnownVaults, vaultId: string, believedMs: number, call: Call): Promise<Vault> {
   const known = await catalog.knownVault(vaultId)
   const vault = await vaults.open(known?.url ?? vaultId)
-  if (known) await mustBeThere(catalog, vault, known, call)
+  const seen = seenAt.get(vault)
+  if (known === undefined || (seen !== undefined && performance.now() - seen < believedMs)) return vault
+  await mustBeThere(catalog, vault, known, call)
+  seenAt.set(vault, performance.now())
   return vault
 }
 

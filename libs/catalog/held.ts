@@ -110,7 +110,6 @@ async function storedVersions(
 function readVersion(packed: PackedRows): Version {
   const number = packed.int8()
   const bundle = packed.uuid()
-  let state: number
   const file: Writable<HeldFile> = {
     bundle,
     dataBundle: bundle,
@@ -121,9 +120,10 @@ function readVersion(packed: PackedRows): Version {
     mtimeNs: packed.int8(),
     ctimeNs: packed.int8(),
     ino: packed.unsigned(),
-    // biome-ignore lint/suspicious/noAssignInExpressions: read here, and looked at once more below
-    state: STATES[(state = packed.int2())] as EntryState,
+    state: 'ok',
   }
+  const state = packed.int2()
+  file.state = STATES[state] as EntryState
   if (state === FRESH) file.fresh = true
   const sha256 = packed.optionalHex()
   const offset = packed.optionalCount()
