@@ -181,6 +181,7 @@ export async function summarise(
     files_archived: counts.archived,
     files_unchanged: counts.unchanged,
     files_waiting: counts.waiting,
+    files_gone: counts.gone,
     files_skipped: counts.skipped,
     files_failed: counts.failed,
     bundles: counts.bundlesStored,
@@ -197,6 +198,7 @@ export async function summarise(
   const parts = [
     `archived ${plural(counts.archived, 'file')}, ${formatBytes(counts.bytes)}, in ${plural(counts.bundlesStored, 'bundle')} in ${formatDuration(seconds)}`,
     ...(counts.unchanged > 0 ? [`${plural(counts.unchanged, 'file')} unchanged`] : []),
+    ...(counts.gone > 0 ? [`${plural(counts.gone, 'file')} gone`] : []),
     ...(counts.waiting > 0 ? [`${plural(counts.waiting, 'file')} being archived by other sets`] : []),
     ...(counts.skipped > 0 ? [`${plural(counts.skipped, 'special file')} skipped`] : []),
     ...(counts.failed > 0 ? [`${plural(counts.failed, 'file')} unreadable or vanished`] : []),

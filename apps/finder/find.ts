@@ -66,13 +66,17 @@ const fileMessage = (row: FileRow): Record<string, unknown> => ({
   vault: row.vaultId,
   archive_id: row.archiveId,
   state: row.state === 'ok' ? undefined : row.state,
+  gone: row.goneAt?.toISOString(),
 })
 
-/** Tab-separated, the path last: it may hold anything but control characters, which are escaped. */
+/** Tab-separated: a path may hold anything but control characters, which are escaped. Behind it, of what is gone, since when. */
 function fileLine(row: FileRow): string {
   const mtime = new Date(Number(row.mtimeNs / 1_000_000n))
   const time = Number.isNaN(mtime.getTime()) ? String(row.mtimeNs) : formatTime(mtime)
-  return [row.size, time, row.setId, row.bundleId, shownText(row.vaultId), shownText(row.host), shown(row.path)].join('\t')
+  const gone = row.goneAt === undefined ? [] : [`gone ${formatTime(row.goneAt)}`]
+  return [row.size, time, row.setId, row.bundleId, shownText(row.vaultId), shownText(row.host), shown(row.path), ...gone].join(
+    '\t',
+  )
 }
 
 async function dryRun({ reporter, signal }: CommandContext<FindFlags>, parts: Parts, request: FindRequest): Promise<ExitCode> {

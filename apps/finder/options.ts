@@ -14,6 +14,7 @@ export interface FindFlags {
   readonly set?: string[]
   readonly all?: boolean
   readonly asOf?: string
+  readonly gone?: boolean
   readonly allVersions?: boolean
   readonly dryRun?: boolean
   readonly list?: boolean
@@ -45,7 +46,11 @@ export function findOptions(command: Command): Command {
     .option('--path <path>', 'everything at or below it (repeatable)', collect)
     .option('--set <id>', 'only what that set archived (repeatable)', collect)
     .option('--all', 'everything')
-    .option('--as-of <time>', 'of each path the newest version archived not later, such as 2026-11-21 or 2026-11-21T12:00Z')
+    .option(
+      '--as-of <time>',
+      'the tree as it was then, such as 2026-11-21 or 2026-11-21T12:00Z: of each path the newest version archived not later, unless it was gone',
+    )
+    .option('--gone', 'with --as-of: also what was gone by then')
     .option('--all-versions', 'every version, restored below a directory for each set')
     .option('-r, --dry-run', 'CSV, one line per archive that would be needed: vault,archive_id; nothing is requested')
     .option('-l, --list', 'the matching files; nothing is requested')
@@ -85,6 +90,7 @@ export function requestFrom(flags: FindFlags): FindRequest {
     ...(setIds.length > 0 && { setIds: setIds.map((id) => id.toLowerCase()) }),
     ...(flags.host !== undefined && { host: flags.host }),
     ...(flags.asOf !== undefined && { asOf: timeFrom(flags.asOf) }),
+    ...((flags.gone || (flags.list && flags.asOf === undefined)) && { gone: true }),
     ...(flags.allVersions && { allVersions: true }),
   }
   return { selection, ...(search !== undefined && { query: search }) }

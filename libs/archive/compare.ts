@@ -10,6 +10,8 @@ export interface ComparedPage {
   /** The other entries, in order, but for those that are too large. */
   readonly compared: readonly Compared[]
   readonly tooLarge: readonly PlannedEntry[]
+  /** Directories that hold every name that any vault has of them. */
+  readonly complete: ReadonlySet<Raw>
 }
 
 /**
@@ -24,21 +26,31 @@ export async function comparePage(
   const isTooLarge = ({ type, size }: PlannedEntry) => type === 'file' && size > limit
   const tooLarge = page.ranges.some(({ largest }) => largest > limit) ? page.entries.filter(isTooLarge) : []
   const fitting = () => (tooLarge.length === 0 ? page.entries : page.entries.filter((entry) => !isTooLarge(entry)))
-  if (force) return { unchanged: 0, compared: fitting().map((entry) => ({ entry, is: 'new' })), tooLarge }
+  const complete = new Set<Raw>()
+  if (force) return { unchanged: 0, compared: fitting().map((entry) => ({ entry, is: 'new' })), tooLarge, complete }
 
-  const answers = await held.match(page.ranges, setId)
+  const wholes = wholesOf(page)
+  const answers = await held.match(page.ranges, { setId, wholes })
   const open = new Map<Raw, 'none' | 'look'>()
   let unchanged = 0
   page.ranges.forEach(({ directory, files, largest }, index) => {
     const answer = answers[index] ?? 'look'
-    if (answer !== 'same') open.set(directory, answer)
+    if (answer === 'whole' || (answer === 'none' && wholes.has(directory))) complete.add(directory)
+    if (answer === 'look' || answer === 'none') open.set(directory, answer)
     else if (largest > limit) open.set(directory, 'look')
     else unchanged += files
   })
   // Entries are put together only where somebody looks at them.
-  if (open.size === 0) return { unchanged, compared: [], tooLarge }
+  if (open.size === 0) return { unchanged, compared: [], tooLarge, complete }
   const entries = fitting().filter(({ path }) => open.has(parentOf(path)))
-  return { unchanged, compared: await compare(held, entries, (directory) => open.get(directory) === 'look'), tooLarge }
+  const compared = await compare(held, entries, (directory) => open.get(directory) === 'look')
+  return { unchanged, compared, tooLarge, complete }
+}
+
+/** Directories whose entries on this page are all that they hold. */
+function wholesOf({ listings }: WalkPage): Set<Raw> {
+  const whole = listings.filter(({ after, last, others }) => after === undefined && last === undefined && others.length === 0)
+  return new Set(whole.map(({ directory }) => directory))
 }
 
 /** `setId`: of the set whose bundle has this path, as it is now or as it was. */
@@ -68,19 +80,21 @@ export async function compare(
 
 function judge(entry: PlannedEntry, known: HeldFile | undefined, hashed: boolean): Compared {
   if (known === undefined) return { entry, is: 'new' }
-  const { setId, sha256, offset } = known
+  const { sha256, offset } = known
+  // What was gone since then is back: whichever set had it, it is new to the tree.
+  const own = known.gone ? {} : { setId: known.setId }
   // The size of a symlink or a directory says nothing.
   const sameSize = entry.type !== 'file' || known.size === entry.size
   if (!sameKind(entry, known) || !sameSize || known.mtimeNs !== entry.mtimeNs || known.state !== 'ok')
-    return { entry, setId, is: 'new' }
+    return { entry, ...own, is: 'new' }
   const held = sha256 === undefined || offset === undefined ? undefined : { bundle: known.dataBundle, offset, sha256 }
-  if (known.ctimeNs === entry.ctimeNs && known.ino === entry.ino) {
-    if (known.live) return { entry, setId, is: 'live', bundle: known.bundle }
+  if (known.ctimeNs === entry.ctimeNs && known.ino === entry.ino && !known.gone) {
+    if (known.live) return { entry, ...own, is: 'live', bundle: known.bundle }
     if (!known.fresh || hashed)
-      return { entry, setId, is: 'unchanged', bundles: [known.bundle, known.dataBundle], ...(held && { held }) }
+      return { entry, ...own, is: 'unchanged', bundles: [known.bundle, known.dataBundle], ...(held && { held }) }
   }
-  if (known.live || entry.type !== 'file' || held === undefined) return { entry, setId, is: 'new' }
-  return { entry: { ...entry, held }, setId, is: 'new' }
+  if (known.live || entry.type !== 'file' || held === undefined) return { entry, ...own, is: 'new' }
+  return { entry: { ...entry, held }, ...own, is: 'new' }
 }
 
 const sameKind = (entry: PlannedEntry, held: HeldFile) =>

@@ -12,10 +12,12 @@ import { isWithin, type Raw } from '#libs/os/raw.js'
 import type { JobQueue } from '#libs/queue/queue.js'
 import type { Vault } from '#libs/vault/vault.js'
 import type { Source, WalkPage, WalkRequest } from '#libs/walk/source.js'
+import { isWalkedBy } from '#libs/walk/tree/filters.js'
 import { comparePage } from './compare.js'
 import { type CrawlOptions, optionsFromJson } from './crawl-options.js'
+import { goneNames } from './gone-names.js'
 import { keepLease } from './keep-lease.js'
-import { crawledRoots, marksOf } from './root-sight.js'
+import { crawledRoots, marksOf, strangePlaces } from './root-sight.js'
 import type { Vaults } from './vaults.js'
 import { type WakeEvents, wake } from './wake.js'
 
@@ -37,6 +39,9 @@ export interface CrawlParts {
     | 'awaitBundles'
     | 'interruptedSets'
     | 'workers'
+    | 'noteGone'
+    | 'wouldBeGone'
+    | 'earlierMarks'
   >
   readonly queue: Pick<JobQueue, 'add'>
   readonly source: Source
@@ -70,12 +75,19 @@ export async function crawl(
   }
   await waitForTurn(parts, set, lease.signal, options.onTurn)
   await catalog.restartCrawl(set.id)
-  const marks = marksOf(set.roots)
+  const crawlOptions = optionsFromJson(set.options)
+  const { strange, expected } = strangePlaces(
+    set.roots,
+    await catalog.earlierMarks(set.id, EARLIER_SETS),
+    isWalkedBy({ roots: set.roots, leaveOut, ...crawlOptions.walk }),
+  )
+  const marks = { ...marksOf(set.roots), ...(expected.length > 0 && { expected }) }
   await catalog.markRoots(set.id, owner, marks)
+  const gone = goneNames(catalog, set, strange)
   const planned = {
     ...set,
     realRoots: crawledRoots({ marks }),
-    options: optionsFromJson(set.options),
+    options: crawlOptions,
     without: await abandonedSets(parts, set.host),
     maxFileBytes: maxFileBytes(await parts.vaults.open(set.vaultUrl)),
   }
@@ -86,6 +98,12 @@ export async function crawl(
     problemsSeen,
     counted: counter.add,
     awaited: (bundles) => catalog.awaitBundles(set.id, bundles),
+    listed: async (page, complete) => {
+      const problems = await gone.note(page, complete)
+      if (problems.length === 0) return
+      await problemsSeen(problems)
+      await counter.add({ found: problems.length, unchanged: 0, waiting: 0 })
+    },
   })
   for await (const cut of plan) {
     const bundleId = await catalog.planBundle(set.id, owner, {
@@ -100,6 +118,9 @@ export async function crawl(
   await counter.flush()
   await catalog.markCrawled(set.id, owner)
 }
+
+/** How many sets back a place is looked for. */
+const EARLIER_SETS = 100
 
 /** Two crawls of one tree at once would each plan what the other does not hold yet. */
 const TURN_MS = 200
@@ -189,6 +210,8 @@ interface PlanEvents extends CrawlEvents {
   readonly signal?: AbortSignal
   readonly problemsSeen: (problems: readonly Problem[]) => Promise<void>
   readonly counted: (more: Counts) => Promise<void>
+  /** After a page: what its directories hold, and those of them that hold all that any vault has of them. */
+  readonly listed?: (page: WalkPage, complete: ReadonlySet<Raw>) => Promise<void>
   /** Bundles of other sets that hold what was found. */
   readonly awaited?: (bundles: readonly string[]) => Promise<void>
 }
@@ -217,8 +240,9 @@ export async function* planSet(
     ...(await comparePage(held, page, { force: options.force, limit, ...(set.id !== undefined && { setId: set.id }) })),
   })
   // While one page is dealt with, the next is looked up.
-  for await (const { page, tooLarge, compared, unchanged: alike } of oneAhead(walk, judged)) {
+  for await (const { page, tooLarge, compared, complete, unchanged: alike } of oneAhead(walk, judged)) {
     signal?.throwIfAborted()
+    await events.listed?.(page, complete)
     for (const path of page.leftOut) events.onLeftOut?.(path)
     const problems = [...page.problems, ...tooLarge.map(({ path, size }) => largeProblem(path, size, set))]
     if (problems.length > 0) await events.problemsSeen(problems)

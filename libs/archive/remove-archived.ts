@@ -29,7 +29,15 @@ import { sentence } from './thaw-items.js'
 export interface RemoveParts {
   readonly catalog: Pick<
     Catalog,
-    'openHeld' | 'openLinkStore' | 'bundle' | 'filesByOffset' | 'markReadBack' | 'audit' | 'countAudited'
+    | 'openHeld'
+    | 'openLinkStore'
+    | 'bundle'
+    | 'filesByOffset'
+    | 'markReadBack'
+    | 'noteRemoved'
+    | 'forgetRemoved'
+    | 'audit'
+    | 'countAudited'
   >
   readonly source: Source
   /** Who removes them, for the audit. */
@@ -67,15 +75,33 @@ export async function removeArchived(
     const detail = { roots: set.roots.map((root) => jsonName('path', root)), host: set.host, vault: set.vaultId }
     audited ??= await parts.catalog.audit({ kind: 'deletion', by: parts.by, subject: set.id ?? '', detail })
   }
-  const remove = async (entry: PlannedEntry, siblingsGone: boolean) => {
-    if (!events.dryRun) await audit()
-    const reason = events.dryRun ? undefined : await removeIfSame(tree, entry, siblingsGone, signal)
-    if (reason === undefined) {
-      removed++
-      bytes += entry.size
-      await events.onRemoved(entry.path, entry.size)
-    } else events.onKept?.(entry.path, reason)
-    return reason === undefined
+  /** One after the other. `names`: of one inode. */
+  const remove = async (entries: readonly PlannedEntry[], { names = false } = {}) => {
+    const kept: Raw[] = []
+    if (!events.dryRun && entries.length > 0) {
+      await audit()
+      await parts.catalog.noteRemoved(
+        set.id as string,
+        entries.map(({ path }) => path),
+      )
+    }
+    let gone = false
+    try {
+      for (const entry of entries) {
+        const reason = events.dryRun ? undefined : await removeIfSame(tree, entry, names && gone, signal)
+        if (reason === undefined) {
+          gone = true
+          removed++
+          bytes += entry.size
+          await events.onRemoved(entry.path, entry.size)
+        } else {
+          kept.push(entry.path)
+          events.onKept?.(entry.path, reason)
+        }
+      }
+    } finally {
+      if (!events.dryRun) await parts.catalog.forgetRemoved(set.id as string, kept)
+    }
   }
   try {
     await using links = await parts.catalog.openLinkStore()
@@ -84,6 +110,7 @@ export async function removeArchived(
     for await (const page of walk) {
       signal?.throwIfAborted()
       const linked: PlannedEntry[] = []
+      const single: PlannedEntry[] = []
       for (const found of await compare(held, page.entries, undefined, { hashed: true })) {
         const { entry } = found
         if (!isFile(entry.type)) continue
@@ -97,8 +124,9 @@ export async function removeArchived(
         const known = found.is === 'unchanged' && found.held ? { ...entry, held: found.held } : entry
         if (entry.nlink > 1 && entry.type === 'file') linked.push({ ...known, unchanged: trouble === undefined })
         else if (trouble !== undefined) events.onKept?.(entry.path, trouble)
-        else await remove(known, false)
+        else single.push(known)
       }
+      await remove(single)
       if (linked.length > 0) await links.add(linked)
     }
     for await (const group of groupsOf(links.groups())) {
@@ -107,8 +135,7 @@ export async function removeArchived(
         for (const { path } of group) events.onKept?.(path, 'not every name of its inode is archived and unchanged')
         continue
       }
-      let gone = false
-      for (const entry of group) gone = (await remove(entry, gone)) || gone
+      await remove(group, { names: true })
     }
   } finally {
     if (audited !== undefined) await parts.catalog.countAudited(audited, { files: removed, bytes })

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import { Postpone } from '#libs/errors/errors.js'
 import { rawFromText } from '#libs/os/raw.js'
 import { crawl } from './crawl.js'
-import { marksOf, sightOf } from './root-sight.js'
+import { marksOf, sightOf, strangePlaces } from './root-sight.js'
 import { openStory, type ScratchStory, smallFiles } from './scratch-story.js'
 import { storeBundle } from './store-bundle.js'
 
@@ -170,4 +170,43 @@ test('a tree that goes away while it is packed is not a tree whose files vanishe
   const problems = []
   for await (const page of at.catalog.problems(set.id)) problems.push(...page)
   expect(problems).toEqual([])
+})
+
+describe('a place that the last set saw otherwise', () => {
+  const all = () => true
+
+  test('is strange; as it was it is not', () => {
+    const root = rawFromText(at.tree('root', smallFiles(1)))
+    const marks = marksOf([root])
+    expect(strangePlaces([root], [{ roots: [root], marks }], all)).toEqual({ strange: [], expected: [] })
+    const { strange } = strangePlaces([root], [{ roots: [root], marks: changed(marks, { ino: '1' }) }], all)
+    expect(strange).toEqual([{ path: root, reason: expect.stringContaining('another directory') }])
+    // The newest set counts.
+    const earlier = [marks, changed(marks, { ino: '1' })].map((each) => ({ roots: [root], marks: each }))
+    expect(strangePlaces([root], earlier, all).strange).toEqual([])
+  })
+
+  test('and that was a mount point is expected for as long as it is empty or away, unless it is not walked', () => {
+    const root = rawFromText(at.tree('with-mount', smallFiles(1)))
+    mkdirSync(join(root, 'mount'))
+    const mount = rawFromText(join(root, 'mount'))
+    const was = { ...(marksOf([mount])['places'] as object[])[0], ino: '1', mounted: true }
+    const earlier = (marks: Record<string, unknown>) => [{ roots: [root], marks }]
+    const mounted = { ...marksOf([root]), places: [was] }
+
+    const first = strangePlaces([root], earlier(mounted), all)
+    expect(first.strange.map(({ path }) => path)).toEqual([mount])
+    expect(first.expected).toMatchObject([{ path: mount, ino: '1', mounted: true }])
+    // The next night, when the set before saw no mount point there.
+    const next = [...earlier({ ...marksOf([root]), expected: first.expected }), ...earlier(mounted)]
+    expect(strangePlaces([root], next, all).strange.map(({ path }) => path)).toEqual([mount])
+    rmSync(mount, { recursive: true })
+    expect(strangePlaces([root], next, all)).toMatchObject({ strange: [{ path: mount, reason: 'is not there' }], expected: [{}] })
+    expect(strangePlaces([root], next, (path) => path !== mount)).toEqual({ strange: [], expected: [] })
+    // Something else lies there now: it is what the next set expects.
+    mkdirSync(join(mount, 'something'), { recursive: true })
+    expect(strangePlaces([root], next, all)).toMatchObject({ strange: [{ path: mount }], expected: [] })
+    // A set since then, which met no mount point there and expected none.
+    expect(strangePlaces([root], [...earlier(marksOf([root])), ...next], all).strange).toEqual([])
+  })
 })

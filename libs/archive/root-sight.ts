@@ -4,7 +4,7 @@
  * a bundle only where the same paths lead it to the same places. What cannot be known counts as not seen: a bundle that waits does no
  * harm, a file that is called vanished does.
  */
-import { lstatSync, realpathSync } from 'node:fs'
+import { lstatSync, readdirSync, realpathSync } from 'node:fs'
 import { decodePlan } from '#libs/bundle/plan.js'
 import type { SetRow } from '#libs/catalog/catalog.js'
 import { errnoOf } from '#libs/errors/errors.js'
@@ -32,7 +32,9 @@ export function marksOf(roots: readonly Raw[], mounts = mountPoints()): Record<s
   const below = mounts.filter(({ path }) => places.some((root) => path !== root && isWithin(path, root)))
   const paths = [...new Set([...places, ...below.slice(0, MOUNTS_AT_MOST).map(({ path }) => path)])]
   const marks = paths.flatMap((path) => markOf(path, mounts) ?? [])
-  return { view: thisView(), places: marks.map(toJson), roots: realRoots(roots).map((real) => real && jsonName('real', real)) }
+  const mounted = new Set(mounts.map(({ path }) => path))
+  const toMark = (mark: PlaceMark) => ({ ...toJson(mark), ...(mounted.has(mark.path) && { mounted: true }) })
+  return { view: thisView(), places: marks.map(toMark), roots: realRoots(roots).map((real) => real && jsonName('real', real)) }
 }
 
 /** Undefined for a root that is not there. */
@@ -55,6 +57,59 @@ export function crawledRoots({ marks }: Pick<SetRow, 'marks'>): (Raw | undefined
   if (marks?.['view'] !== thisView()) return []
   const roots = (marks['roots'] ?? []) as readonly (Record<string, unknown> | null | undefined)[]
   return roots.map((root) => (root ? nameFromJson('real', root) : undefined))
+}
+
+/** A place that is not what it was, so that nothing is gone only because it is not found there. */
+export interface StrangePlace {
+  readonly path: Raw
+  /** The rest of a sentence: `is not there`. */
+  readonly reason: string
+}
+
+/**
+ * Roots, and mount points below them, that look otherwise than to the set that saw them last; `earlier` are the sets before, the newest
+ * first. `expected`: marks of mount points that are empty or away, to be kept with the set's own: a disk may stay away for several nights.
+ */
+export function strangePlaces(
+  roots: readonly Raw[],
+  earlier: readonly Pick<SetRow, 'roots' | 'marks'>[],
+  isWalked: (path: Raw) => boolean,
+): { strange: StrangePlace[]; expected: Record<string, unknown>[] } {
+  const mounts = mountPoints()
+  const strange: StrangePlace[] = []
+  const expected: Record<string, unknown>[] = []
+  const seen: Raw[] = []
+  const decided = new Set<Raw>()
+  for (const { roots: then, marks } of earlier) {
+    const all = marks?.['expected'] === undefined ? [] : [{ ...marks, places: marks['expected'] }]
+    for (const each of marks === undefined ? [] : [marks, ...all]) {
+      const { view, places } = fromJson(each)
+      for (const place of places) {
+        const { path } = place
+        // A set that saw a place since then, and named no mount point there, knows better.
+        if (decided.has(path) || seen.some((root) => isWithin(path, root))) continue
+        const isRoot = roots.includes(path)
+        const isMount = place.mounted || !then.includes(path)
+        if (!isRoot && !(isMount && roots.some((root) => isWithin(path, root)) && isWalked(path))) continue
+        decided.add(path)
+        const difference = differenceTo(place, mounts, view === thisView())
+        if (difference === undefined) continue
+        strange.push({ path, reason: difference })
+        if (!isRoot && isEmptyOrAway(path)) expected.push({ ...toJson(place), mounted: true })
+      }
+    }
+    seen.push(...then)
+  }
+  return { strange, expected }
+}
+
+function isEmptyOrAway(path: Raw): boolean {
+  try {
+    return readdirSync(rawToBytes(path)).length === 0
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
+    return true
+  }
 }
 
 /** Who looks. `host`: the name that it works under. `alone`: there is no other host, whatever this one is called now. */
@@ -155,11 +210,11 @@ const toJson = ({ path, ino, dev, bornNs, fileSystem, source }: PlaceMark): Reco
 
 interface Marks {
   readonly view: string
-  readonly places: readonly PlaceMark[]
+  readonly places: readonly (PlaceMark & { readonly mounted: boolean })[]
 }
 
 function fromJson(json: Readonly<Record<string, unknown>>): Marks {
-  const places = json['places'] as readonly Record<string, string>[]
+  const places = (json['places'] ?? []) as readonly Record<string, string>[]
   return {
     view: String(json['view']),
     places: places.flatMap((place) => {
@@ -172,6 +227,7 @@ function fromJson(json: Readonly<Record<string, unknown>>): Marks {
         ...(place['born_ns'] !== undefined && { bornNs: BigInt(place['born_ns']) }),
         fileSystem: place['file_system'] ?? '',
         source: place['source'] ?? '',
+        mounted: Boolean(place['mounted']),
       }
     }),
   }

@@ -52,6 +52,8 @@ export interface SetCounts {
   readonly unchanged: number
   /** In bundles of other sets that were not stored when this one was crawled; unchanged once they are. */
   readonly waiting: number
+  /** Files that earlier sets archived and this crawl did not find any more. */
+  readonly gone: number
   readonly skipped: number
   readonly failed: number
   readonly changed: number
@@ -85,6 +87,35 @@ export interface HeldFile {
   readonly setId: string
   /** Not stored yet: in the plan of a live bundle. */
   readonly live: boolean
+  /** It was not there when a crawl looked since then. */
+  readonly gone?: boolean
+}
+
+/** What was found in a directory that was listed: all names between two bounds. */
+export interface FoundNames {
+  readonly directory: Raw
+  /** The name before the first; undefined from the directory's beginning. */
+  readonly after?: Raw
+  /** Inclusive; undefined to its end. */
+  readonly last?: Raw
+  readonly names: readonly FoundName[]
+  /** When it was listed, by `process.hrtime`, ms. */
+  readonly listedAt: number
+}
+
+export interface FoundName {
+  readonly name: Raw
+  /** Undefined where nobody looked. */
+  readonly isDirectory?: boolean
+  /** The crawl archives it, if it is not archived yet: what it was before is then told by its new version. */
+  readonly isArchived?: boolean
+}
+
+/** A name that a set did not find any more, or that it removed. */
+export interface GoneName {
+  readonly path: Raw
+  readonly at: Date
+  readonly removed: boolean
 }
 
 export interface HeldLookup extends AsyncDisposable {
@@ -96,8 +127,13 @@ export interface HeldLookup extends AsyncDisposable {
   /**
    * The same question about whole ranges, an answer for each in the order asked. `same`: exactly these entries are held, each in one version,
    * as they are, in `stored` bundles of other sets than `setId`. `none`: nothing was ever archived under these names. `look`: ask `lookup`.
+   * `wholes`: directories whose range is all that they hold; of them `none` means that nothing of them was ever archived, and `whole` is
+   * `same` where, besides, no vault holds another name of the directory that is not known to be gone.
    */
-  match(ranges: readonly NameRange[], setId?: string): Promise<readonly ('same' | 'none' | 'look')[]>
+  match(
+    ranges: readonly NameRange[],
+    options?: { setId?: string | undefined; wholes?: ReadonlySet<Raw> },
+  ): Promise<readonly ('whole' | 'same' | 'none' | 'look')[]>
 }
 
 export interface CrawlVerbs {
@@ -142,6 +178,18 @@ export interface CrawlVerbs {
   endAwaiting(setId: string): Promise<void>
   /** To be crawled once more, from `archiving`. Refused like `planBundle`. */
   reopenCrawl(setId: string, owner: string): Promise<void>
+  /** Notes that what the newest state of the set's host holds in these directories, in any vault, and was not found, is gone since then. */
+  noteGone(setId: string, listings: readonly FoundNames[]): Promise<void>
+  /** Of each listing, whether anything would be. */
+  wouldBeGone(setId: string, listings: readonly FoundNames[]): Promise<boolean[]>
+  /** Notes what is about to be removed because it is archived: it is not gone. */
+  noteRemoved(setId: string, paths: readonly Raw[]): Promise<void>
+  /** Of them, what was kept after all. */
+  forgetRemoved(setId: string, paths: readonly Raw[]): Promise<void>
+  /** Pages of what a set found gone, and of what it removed. */
+  goneNames(setId: string): AsyncIterable<readonly GoneName[]>
+  /** Sets of a host that were crawled before this one, the newest first: what their roots looked like. */
+  earlierMarks(setId: string, limit: number): Promise<Pick<SetRow, 'roots' | 'marks'>[]>
   /** Before an interrupted set is crawled again: its crawl counters begin at 0, problems of the crawl and `failed` ones are forgotten. */
   restartCrawl(setId: string): Promise<void>
   /** What the roots look like from where they are crawled. Refused like `planBundle`. */
@@ -296,6 +344,8 @@ export interface FileRow extends Entry {
   readonly vaultId: string
   readonly archiveId: string
   readonly archivedAt: Date
+  /** Since when it was not in the tree any more, where that was asked for. */
+  readonly goneAt?: Date
 }
 
 /** Where a row lies, and how much it is. */
@@ -309,6 +359,7 @@ export type LocatedRow = Pick<
   | 'vaultId'
   | 'archiveId'
   | 'archivedAt'
+  | 'goneAt'
   | 'path'
   | 'type'
   | 'size'
@@ -323,8 +374,10 @@ export interface Selection {
   readonly paths?: readonly Raw[]
   readonly setIds?: readonly string[]
   readonly host?: string
-  /** Versions archived not later. */
+  /** The tree at that time: versions archived not later, of paths that were not gone by then. */
   readonly asOf?: Date
+  /** What was gone by then too; rows say since when they are gone. Without `asOf`: gone by now. */
+  readonly gone?: boolean
   readonly allVersions?: boolean
   /** Directories too (for restoring), or only files (for listing). */
   readonly directories?: boolean

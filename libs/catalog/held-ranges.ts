@@ -3,7 +3,9 @@
  * Looking at 100,000 rows one by one, only to see that they are as before, took a third of an unchanged run.
  */
 import type { NameRange } from '#libs/bundle/name-ranges.js'
+import type { Raw } from '#libs/os/raw.js'
 import type { HeldLookup } from './catalog.js'
+import type { Covers } from './covers.js'
 import type { Runs } from './database.js'
 import { directoryByPath, toBytes } from './directories.js'
 import { withStored } from './held-stored.js'
@@ -19,51 +21,77 @@ const MOST_ROWS = 'r.entries * 4 + 16'
  */
 const MATCH = `
   WITH r AS MATERIALIZED (
-    SELECT r.*, d.id FROM unnest($2::text[], $3::text[], $4::text[], $6::int[], $7::text[])
-      WITH ORDINALITY AS r (directory, first, last, entries, sha256, ord)
+    SELECT r.*, d.id FROM unnest($2::text[], $3::text[], $4::text[], $6::int[], $7::text[], $9::float8[])
+      WITH ORDINALITY AS r (directory, first, last, entries, sha256, cover, ord)
     CROSS JOIN LATERAL ${directoryByPath('$1', toBytes('r.directory'))}
   ), ${withStored(`
     SELECT r.ord, f.* FROM r CROSS JOIN LATERAL (
       SELECT name, bundle, type, size, mtime_ns, ctime_ns, ino, state, data_bundle, extra FROM file
-      WHERE directory = r.id AND name >= ${toBytes('r.first')} AND name <= ${toBytes('r.last')}
+      WHERE directory = r.id AND name >= ${toBytes('r.first')} AND (r.last IS NULL OR name <= ${toBytes('r.last')})
       ORDER BY name LIMIT ${MOST_ROWS}
     ) f`)},
-  newest AS (SELECT DISTINCT ON (ord, name) * FROM stored ORDER BY ord, name, archived_at DESC, number DESC),
+  missing AS MATERIALIZED (
+    SELECT r.ord, g.name, g.at FROM r CROSS JOIN LATERAL (
+      SELECT name, max(at) AS at FROM gone
+      WHERE directory = r.id AND name >= ${toBytes('r.first')} AND (r.last IS NULL OR name <= ${toBytes('r.last')}) AND NOT removed
+      GROUP BY name OFFSET 0
+    ) g
+  ),
+  newest AS (
+    SELECT n.*, coalesce(missing.at >= archived_at, FALSE) AS is_gone
+    FROM (SELECT DISTINCT ON (ord, name) * FROM stored ORDER BY ord, name, archived_at DESC, number DESC) n
+    LEFT JOIN missing USING (ord, name)
+  ),
   held AS (
     SELECT ord, sha256(string_agg(record_send(ROW(name, type, size, mtime_ns, ctime_ns, ino)), '' ORDER BY name)) AS sha256,
-      bool_and(state = 0 AND NOT coalesce(extra ? 'times', FALSE) AND set IS DISTINCT FROM $8) AS plain
-    FROM newest GROUP BY ord
+      bool_and(state = 0 AND NOT coalesce(extra ? 'times', FALSE) AND set IS DISTINCT FROM $8) AS plain, min(archived_at) AS since
+    FROM newest WHERE NOT is_gone GROUP BY ord
+  ),
+  known AS (
+    SELECT ord, count(*) AS rows, count(DISTINCT name) - (SELECT count(*) FROM newest n WHERE n.ord = rows.ord AND n.is_gone) AS names
+    FROM rows GROUP BY ord
   )
-  SELECT string_agg(r.ord || CASE WHEN known.rows < ${MOST_ROWS} AND held.plain AND held.sha256 = decode(r.sha256, 'hex') THEN 's' ELSE 'l' END, ' ')
-  FROM (SELECT ord, count(*) AS rows FROM rows GROUP BY ord) AS known JOIN r USING (ord) LEFT JOIN held USING (ord)`
+  SELECT string_agg(r.ord || CASE
+    WHEN known.rows >= ${MOST_ROWS} OR NOT held.plain OR held.sha256 <> decode(r.sha256, 'hex') OR held.sha256 IS NULL
+      OR extract(epoch FROM held.since) * 1000 <= r.cover THEN 'l'
+    WHEN known.names = r.entries THEN 'w' ELSE 's' END, ' ')
+  FROM known JOIN r USING (ord) LEFT JOIN held USING (ord)`
 
 export async function matchStored(
   database: Runs,
-  place: { readonly host: number; readonly vault: number },
+  { host, vault, covers }: { readonly host: number; readonly vault: number; readonly covers?: Covers },
   ranges: readonly NameRange[],
-  setId: string | undefined,
+  { setId, wholes }: NonNullable<Parameters<HeldLookup['match']>[1]> = {},
 ): Promise<Answer[]> {
   // What has no hash is looked at in any case.
   const asked = ranges.flatMap((range, index) => (range.sha256 === undefined ? [] : { ...range, index }))
   const answers: Answer[] = ranges.map(({ sha256 }) => (sha256 === undefined ? 'look' : 'none'))
   if (asked.length === 0) return answers
+  const isWhole = (directory: Raw) => wholes?.has(directory) === true
+  const cover = await covers?.of(
+    host,
+    asked.map(({ directory }) => directory),
+  )
   const rows = await database.texts(
     MATCH,
     [
-      place.host,
+      host,
       asked.map(({ directory }) => directory),
-      asked.map(({ first }) => first),
-      asked.map(({ last }) => last),
-      place.vault,
+      asked.map(({ directory, first }) => (isWhole(directory) ? '' : first)),
+      asked.map(({ directory, last }) => (isWhole(directory) ? null : last)),
+      vault,
       asked.map(({ entries }) => entries),
       asked.map(({ sha256 }) => sha256),
       setId ?? null,
+      asked.map(({ directory }) => cover?.get(directory) ?? 0),
     ],
     { name: 'match' },
   )
   for (const word of rows[0]?.[0]?.split(' ') ?? []) {
     const range = asked[Number.parseInt(word, 10) - 1]
-    if (range !== undefined) answers[range.index] = word.endsWith('s') ? 'same' : 'look'
+    if (range === undefined) continue
+    const same = isWhole(range.directory) && word.endsWith('w') ? 'whole' : 'same'
+    answers[range.index] = word.endsWith('l') ? 'look' : same
   }
   return answers
 }

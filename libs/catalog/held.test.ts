@@ -44,7 +44,7 @@ async function heldOf(paths: string[], place = where): Promise<string[]> {
 /** As a walk would see these entries now. */
 async function match(entries: readonly Entry[], { setId, place = where }: { setId?: string; place?: typeof where } = {}) {
   await using session = await catalog.openHeld(place)
-  return session.match(nameRanges(entries.map(planned)), setId)
+  return session.match(nameRanges(entries.map(planned)), { setId })
 }
 
 describe('what is held', () => {

@@ -9,6 +9,7 @@ import { nameOf, parentOf, type Raw } from '#libs/os/raw.js'
 import { binaryRows } from './binary-rows.js'
 import type { HeldFile, HeldLookup } from './catalog.js'
 import { cleanText } from './clean-text.js'
+import { type Covers, hasGone, openCovers } from './covers.js'
 import type { Connection, Database } from './database.js'
 import { directoryByPath, toBytes } from './directories.js'
 import { FRESH, STATES, timesOf } from './file-row.js'
@@ -43,16 +44,21 @@ export async function openHeld(
     }
   }
   const live = await openLive(database, place.host, place.vault, where.without ?? [])
+  const covers = (await hasGone(database, place.host)) ? openCovers(database) : undefined
 
   return {
     async lookup(paths) {
       if (paths.length === 0) return []
-      const [stored, planned] = await Promise.all([storedVersions(database, place, paths), live && liveVersions(live, paths)])
+      const [stored, planned] = await Promise.all([
+        storedVersions(database, place, paths, covers),
+        live && liveVersions(live, paths),
+      ])
       // A live plan is newer than what was stored when it was made; once stored itself, its rows say more than the plan.
       return paths.map((_, index) => newer(stored[index], planned?.[index])?.file)
     },
     // What live plans hold is newer than any row, and compared name by name.
-    match: async (ranges, setId) => (live ? ranges.map(() => 'look') : matchStored(database, place, ranges, setId)),
+    match: async (ranges, options) =>
+      live ? ranges.map(() => 'look') : matchStored(database, { ...place, ...(covers && { covers }) }, ranges, options),
     [Symbol.asyncDispose]: async () => live?.end(),
   }
 }
@@ -74,34 +80,44 @@ function named(paths: readonly Raw[]): [directories: Raw[], indices: number[], n
 
 // ------------------------------------------------------------------------------------------------ stored
 
-/** However many versions a name has, one row comes back. OFFSET keeps the inner statement a look-up by index. */
+/**
+ * However many versions a name has, one row comes back. OFFSET keeps the inner statement a look-up by index. A name that a crawl did not find
+ * since then says so.
+ */
 const STORED_ROWS = `
   WITH ${withStored(`
-    SELECT r.ord, f.*
+    SELECT r.ord, d.id AS directory, f.*
     FROM unnest($3::int[], $4::text[]) WITH ORDINALITY AS r (directory, name, ord)
     JOIN (
       SELECT a.ord, d.id FROM unnest($2::text[]) WITH ORDINALITY AS a (path, ord)
       CROSS JOIN LATERAL ${directoryByPath('$1', toBytes('a.path'))}
     ) d ON d.ord = r.directory
     CROSS JOIN LATERAL (
-      SELECT bundle, type, size, mtime_ns, ctime_ns, ino, state, sha256, data_offset, data_bundle, extra
+      SELECT bundle, name, type, size, mtime_ns, ctime_ns, ino, state, sha256, data_offset, data_bundle, extra
       FROM file WHERE directory = d.id AND name = ${toBytes('r.name')} OFFSET 0
     ) f`)}
-  SELECT DISTINCT ON (ord) ord, number, id, set, type, size, mtime_ns, ctime_ns, ino, state, sha256, data_offset, data_bundle, extra
-  FROM stored ORDER BY ord, archived_at DESC, number DESC`
+  SELECT ord, number, id, set, type, size, mtime_ns, ctime_ns, ino, state, sha256, data_offset, data_bundle, extra,
+    (extract(epoch FROM archived_at) * 1000)::int8,
+    coalesce((SELECT max(at) FROM gone g WHERE g.directory = v.directory AND g.name = v.name AND NOT g.removed) >= archived_at, FALSE)::int::int2
+  FROM (SELECT DISTINCT ON (ord) * FROM stored ORDER BY ord, archived_at DESC, number DESC) v`
 
 async function storedVersions(
   database: Database,
   place: { host: number; vault: number },
   paths: readonly Raw[],
+  covers: Covers | undefined,
 ): Promise<Versions> {
   const packed = await queryPacked(database, STORED_ROWS, [place.host, ...named(paths), place.vault], {
     name: 'held',
   })
   const versions: Versions = paths.map(() => undefined)
+  const cover = await covers?.of(place.host, new Set(paths.map(parentOf)))
   while (packed.next()) {
-    const ord = packed.count()
-    versions[ord - 1] = readVersion(packed)
+    const index = packed.count() - 1
+    const version = readVersion(packed)
+    const archivedAt = packed.count()
+    const isGone = packed.int2() !== 0 || archivedAt <= (cover?.get(parentOf(paths[index] as Raw)) ?? 0)
+    versions[index] = isGone ? { ...version, file: { ...version.file, gone: true } } : version
   }
   return versions
 }

@@ -6,6 +6,7 @@ import type { FindVerbs, LocatedRow, Selection } from './catalog.js'
 import type { Runs } from './database.js'
 import type { RowReader } from './row-reader.js'
 import { passes } from './selection.js'
+import { judgeOf } from './true-tree.js'
 import { byPath, newestFirst } from './versions.js'
 
 type Hits = Parameters<FindVerbs['selectHits']>[0]
@@ -22,7 +23,8 @@ export async function* selectHits<R extends LocatedRow>(
   selection: Selection,
   matches: Matches,
 ): AsyncGenerator<readonly R[]> {
-  const pass = passes(selection)
+  const judge = judgeOf<R>(database, selection)
+  const pass = passes(judge.wanted)
   const sets = new Map<string, SetWords>()
   for await (const page of hits) {
     for (let at = 0; at < page.length; at += HITS_AT_ONCE) {
@@ -32,30 +34,36 @@ export async function* selectHits<R extends LocatedRow>(
       await learnSets(database, sets, rows)
       const matching = rows.filter((row) => matches({ path: row.path, set: sets.get(row.setId) as SetWords }))
       const own = (row: R) => isHit.has(`${row.bundleNumber}/${row.seq}`)
-      const found = selection.allVersions ? matching.filter(own) : await newestAtTheirHit(database, matching, own)
+      const found = selection.allVersions
+        ? (await judge.given(versionsByPath(matching))).filter(own)
+        : await judge.given(await atTheirHit(database, matching, own))
       if (found.length > 0) yield found
     }
   }
 }
 
 /**
- * Of each path the newest version, at the hit that stands for it: the newest version that the index has. So a newer version that is
+ * The versions of each path that has its hit among these: the newest version that the index has stands for it. So a newer version that is
  * not indexed yet is found by way of the older one.
  */
-async function newestAtTheirHit<R extends LocatedRow>(
+async function atTheirHit<R extends LocatedRow>(
   database: Runs,
   matching: readonly R[],
   own: (row: R) => boolean,
-): Promise<R[]> {
+): Promise<R[][]> {
   const indexed = await indexedBundles(database, new Set(matching.map((row) => row.bundleNumber)))
-  const found: R[] = []
-  for (const versions of byPath(matching)) {
-    versions.sort(newestFirst)
-    const newest = versions[0] as R
-    const standsFor = versions.find((row) => indexed.has(row.bundleNumber)) ?? newest
-    if (own(standsFor)) found.push(newest)
-  }
-  return found
+  return versionsByPath(matching).filter((versions) => {
+    const files = versions.filter(({ type }) => type !== 'directory')
+    const standsFor = files.find((row) => indexed.has(row.bundleNumber)) ?? files[0]
+    return standsFor !== undefined && own(standsFor)
+  })
+}
+
+/** Of each path, the newest first. */
+function versionsByPath<R extends LocatedRow>(matching: readonly R[]): R[][] {
+  const versions = byPath(matching)
+  for (const run of versions) run.sort(newestFirst)
+  return versions
 }
 
 /** The inner statements keep it a look-up by index for each: a planner without statistics yet would rather read all files there are. */

@@ -11,6 +11,7 @@ import type { Database, Runs } from './database.js'
 import { toBytes, toRaw } from './directories.js'
 import type { RowReader } from './row-reader.js'
 import { chosenBundles, outermost, passes } from './selection.js'
+import { judgeOf } from './true-tree.js'
 import { newestFirst, runsOf } from './versions.js'
 
 const DIRECTORIES_A_PAGE = 500
@@ -35,15 +36,16 @@ export async function* select<R extends LocatedRow>(
 ): AsyncGenerator<readonly R[]> {
   const chosen = await chosenBundles(database, selection)
   if (chosen?.numbers.length === 0) return
-  const pass = passes(selection)
+  const judge = judgeOf<R>(database, selection)
+  const pass = passes(judge.wanted)
   const ranges = chosen ? rangesOfBundles(database, chosen.numbers, selection.host) : rangesOfPaths(database, selection)
   const bundles = chosen && chosen.numbers.length <= BUNDLES_NAMED ? chosen.numbers : undefined
 
   for await (const page of ranges) {
-    for await (const rows of namesIn(reader, page, bundles, selection.directories === true)) {
+    for await (const rows of namesIn(reader, page, bundles, judge.wanted.directories === true)) {
       const versions = runsOf(rows.filter(pass), (a, b) => a.path === b.path && a.host === b.host)
       for (const run of versions) run.sort(newestFirst)
-      const found = selection.allVersions ? versions.flat() : versions.map((run) => run[0] as R)
+      const found = await judge.given(versions)
       if (found.length > 0) yield found
     }
   }

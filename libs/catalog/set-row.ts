@@ -19,6 +19,7 @@ export interface SetRecord {
   filesFound: bigint
   filesUnchanged: bigint
   filesWaiting: bigint
+  filesGone: bigint
   filesSkipped: bigint
   filesFailed: bigint
   filesChanged: bigint
@@ -37,7 +38,7 @@ export const SET_COLUMNS = `
   s.id, (SELECT name FROM host h WHERE h.number = s.host) AS host, (SELECT v.id FROM vault v WHERE v.number = s.vault) AS "vaultId",
   s.vault_url AS "vaultUrl", s.roots, s.description, s.tags, s.options, s.state, s.reason, s.started_at AS "startedAt",
   s.finished_at AS "finishedAt", s.files_found AS "filesFound", s.files_unchanged AS "filesUnchanged", s.files_waiting AS "filesWaiting",
-  s.files_skipped AS "filesSkipped", s.files_failed AS "filesFailed", s.files_changed AS "filesChanged",
+  s.files_gone AS "filesGone",  s.files_skipped AS "filesSkipped", s.files_failed AS "filesFailed", s.files_changed AS "filesChanged",
   s.files_planned AS "filesPlanned", s.bytes_planned AS "bytesPlanned", s.files_archived AS "filesArchived",
   s.bytes_archived AS "bytesArchived", s.bundles AS "bundlesPlanned", s.bundles_stored AS "bundlesStored",
   s.bundles_failed AS "bundlesFailed", s.marks`
@@ -61,6 +62,7 @@ export const setRowOf = (record: SetRecord): SetRow => ({
     archived: Number(record.filesArchived),
     unchanged: Number(record.filesUnchanged),
     waiting: Number(record.filesWaiting),
+    gone: Number(record.filesGone),
     skipped: Number(record.filesSkipped),
     failed: Number(record.filesFailed),
     changed: Number(record.filesChanged),

@@ -5,6 +5,7 @@ import { rawFromBytes, rawToBytes } from '#libs/os/raw.js'
 import type { AwaitedBundle, CrawlVerbs, SetRow } from './catalog.js'
 import { cleanJson, cleanText } from './clean-text.js'
 import type { Database, Runs } from './database.js'
+import { forgetRemoved, goneOf, noteGone, noteRemoved, wouldBeGone } from './gone.js'
 import { goneOwners, LEASE_END, leaseIsFree } from './leases.js'
 import { hostNumber, vaultNumber } from './places.js'
 import { addProblems, forgetCrawlProblems, problemsOf } from './problems.js'
@@ -34,6 +35,14 @@ async function mustRead(database: Runs, id: string): Promise<SetRow> {
   const set = await readSet(database, id)
   if (set === undefined) throw new FirnError('failed', `The catalog knows no set ${id}.`)
   return set
+}
+
+async function hostOf(database: Runs, setId: string): Promise<number> {
+  const { rows } = await database.query<{ host: number }>('SELECT host FROM "set" WHERE id = $1', [setId], {
+    name: 'host-of-set',
+  })
+  if (rows[0] === undefined) throw new FirnError('failed', `The catalog knows no set ${setId}.`)
+  return rows[0].host
 }
 
 export function setVerbs(database: Database): SetVerbs {
@@ -185,6 +194,21 @@ export function setVerbs(database: Database): SetVerbs {
         [setId, found, unchanged, waiting],
         { name: 'count-crawled' },
       )
+    },
+
+    noteGone: async (setId, listings) => noteGone(database, await hostOf(database, setId), setId, listings),
+    wouldBeGone: async (setId, listings) => wouldBeGone(database, await hostOf(database, setId), listings),
+    noteRemoved: async (setId, paths) => noteRemoved(database, await hostOf(database, setId), setId, paths),
+    forgetRemoved: async (setId, paths) => forgetRemoved(database, await hostOf(database, setId), setId, paths),
+    goneNames: (setId) => goneOf(database, setId),
+
+    async earlierMarks(setId, limit) {
+      const { rows } = await database.query<{ roots: Uint8Array[]; marks: Record<string, unknown> }>(
+        `SELECT o.roots, o.marks FROM "set" s JOIN "set" o ON o.host = s.host AND o.id <> s.id AND o.started_at <= s.started_at
+         WHERE s.id = $1 AND o.marks IS NOT NULL ORDER BY o.started_at DESC, o.id LIMIT $2`,
+        [setId, limit],
+      )
+      return rows.map(({ roots, marks }) => ({ roots: roots.map((root) => rawFromBytes(root)), marks }))
     },
 
     restartCrawl: (setId) => forgetCrawlProblems(database, setId),

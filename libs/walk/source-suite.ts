@@ -59,11 +59,51 @@ export function sourceSuite(name: string, openPlace: () => Promise<SourcePlace>)
         expect(ranges).toEqual(nameRanges(entries))
     })
 
-    test('gives nothing, not even an empty page, where nothing passes the filters', async () => {
+    test('gives no entry where nothing passes the filters', async () => {
       await using place = await openPlace()
       await place.makeFiles(['a/x', 'b'])
-      expect(await all(place.source.walk({ ...requestFor(place.root), include: ['none'] }))).toEqual([])
+      const pages = await all(place.source.walk({ ...requestFor(place.root), include: ['none'] }))
+      expect(pages.map(({ entries, problems, found }) => [entries, problems, found])).toEqual([[[], [], 0]])
     })
+
+    test.each([{}, { include: ['*7'] }, { exclude: ['f1*', 'd3'] }])(
+      'lists every name of each directory that it lists once, whatever the filters say: %p',
+      async (filters) => {
+        await using place = await openPlace()
+        await place.makeFiles([...manyFiles, 'd0/below/x', 'top'])
+        const listed = new Map<string, string[]>()
+        const bounds = new Map<string, unknown[]>()
+        for (const { entries, listings } of await all(place.source.walk({ ...requestFor(place.root), ...filters }))) {
+          for (const { directory, after, last, others } of listings) {
+            const given = entries.filter(({ path }) => path.slice(0, path.lastIndexOf('/')) === directory)
+            const names = new Set([
+              ...given.map(({ path }) => path.slice(directory.length + 1)),
+              ...others.map(({ name }) => name),
+            ])
+            for (const name of names)
+              expect([after === undefined || name > after, last === undefined || name <= last]).toEqual([true, true])
+            listed.set(directory, [...(listed.get(directory) ?? []), ...names])
+            bounds.set(directory, [...(bounds.get(directory) ?? []), [after, last]])
+          }
+        }
+        const excludes = 'exclude' in filters
+        expect(listed.size).toBe(excludes ? 8 : 9)
+        for (const [directory, names] of listed) {
+          const own = directory.slice(place.root.length + 1)
+          const files = manyFiles.filter((file) => file.startsWith(`${own}/`)).map((file) => file.slice(own.length + 1))
+          const here = own === '' ? ['d0', 'd1', 'd2', 'd3', 'd4', 'd5', 'd6', 'top'] : own === 'd0/below' ? ['x'] : files
+          expect([...names].sort()).toEqual([...here, ...(own === 'd0' ? ['below'] : [])].sort())
+          const [first, ...rest] = bounds.get(directory) as [unknown, unknown][]
+          expect(first?.[0]).toBeUndefined()
+          let end = first?.[1]
+          for (const [after, last] of rest) {
+            expect(after).toBe(end)
+            end = last
+          }
+          expect(end).toBeUndefined()
+        }
+      },
+    )
 
     test('gives roots in the order given, and names one that is not there', async () => {
       await using place = await openPlace()

@@ -49,6 +49,27 @@ export interface WalkPage {
   readonly problems: Problem[]
   /** Met and left out. */
   readonly leftOut: Raw[]
+  /** What the directories hold that could be listed: each name of each of them once, over all pages. */
+  readonly listings: Listing[]
   /** Files of this page that passed the filters, special and unreadable ones too. */
   readonly found: number
+}
+
+/** Neighbouring names of one directory, as it was listed: all there are between two bounds, whatever the filters say of them. */
+export interface Listing {
+  readonly directory: Raw
+  /** The name before the first; undefined from the directory's beginning. */
+  readonly after?: Raw
+  /** Inclusive; undefined to its end. */
+  readonly last?: Raw
+  /** Names that are no entry of this page: a filter passes over them, they are special files, or cannot be looked at. */
+  readonly others: OtherName[]
+  /** By `process.hrtime`, ms. */
+  readonly listedAt: number
+}
+
+export interface OtherName {
+  readonly name: Raw
+  /** Undefined where nobody looked. */
+  readonly isDirectory?: boolean
 }

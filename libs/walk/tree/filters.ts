@@ -2,7 +2,7 @@
 import picomatch from 'picomatch'
 import type { EntryStat } from '#libs/bundle/entry.js'
 import { FirnError } from '#libs/errors/errors.js'
-import { nameOf, type Raw, textOf } from '#libs/os/raw.js'
+import { isWithin, nameOf, parentOf, type Raw, textOf } from '#libs/os/raw.js'
 import type { WalkRequest } from '../source.js'
 
 export interface Filters {
@@ -12,6 +12,21 @@ export interface Filters {
   /** Of what is no directory. */
   includesPath(path: Raw, root: Raw): boolean
   includesTimes(stat: Pick<EntryStat, 'atimeNs' | 'mtimeNs' | 'ctimeNs'>): boolean
+}
+
+/** Whether a walk comes to a path, if it is there: below a root, on the way from which nothing is left out. Of what is mounted there. */
+export function isWalkedBy(
+  request: Pick<WalkRequest, 'roots' | 'recursive' | 'oneFileSystem' | 'exclude' | 'leaveOut'>,
+): (path: Raw) => boolean {
+  if (!request.recursive || request.oneFileSystem) return () => false
+  const filters = compileFilters({ include: [], exclude: request.exclude })
+  const comesFrom = (root: Raw, path: Raw): boolean => {
+    for (let at = path; at !== root; at = parentOf(at)) {
+      if (filters.excludes(at, root) || request.leaveOut.includes(at)) return false
+    }
+    return true
+  }
+  return (path) => request.roots.some((root) => isWithin(path, root) && comesFrom(root, path))
 }
 
 type Match = (path: Raw, root: Raw) => boolean

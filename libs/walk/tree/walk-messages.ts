@@ -3,7 +3,7 @@ import type { MessagePort } from 'node:worker_threads'
 import type { Problem } from '#libs/bundle/entry.js'
 import type { NameRange } from '#libs/bundle/name-ranges.js'
 import type { Raw } from '#libs/os/raw.js'
-import type { WalkRequest } from '../source.js'
+import type { Listing, WalkRequest } from '../source.js'
 
 /** Slots of the shared state: how many more pages may be posted, and whether to stop. */
 export const PAGES = 0
@@ -25,6 +25,7 @@ export type WalkMessage =
       readonly ranges: NameRange[]
       readonly problems: Problem[]
       readonly leftOut: Raw[]
+      readonly listings: Listing[]
       readonly found: number
     }
   | { readonly kind: 'end' }

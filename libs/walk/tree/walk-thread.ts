@@ -13,14 +13,14 @@ function walk({ request, state, port }: WalkThreadData): void {
   const isStopped = () => Atomics.load(state, STOPPED) !== 0
   const post = (message: WalkMessage, transfer: ArrayBuffer[] = []) => port.postMessage(message, transfer)
   try {
-    for (const { entries, problems, leftOut, found } of walkTree(request, isStopped)) {
+    for (const { entries, problems, leftOut, listings, found } of walkTree(request, isStopped)) {
       // Sleeps while every page that it may be ahead is under way.
       while (Atomics.load(state, PAGES) === 0) Atomics.wait(state, PAGES, 0)
       if (isStopped()) break
       Atomics.sub(state, PAGES, 1)
       const plan = encodePlan(entries)
       // Its memory is its own, and moves over without a copy.
-      post({ kind: 'page', plan, ranges: nameRanges(entries), problems, leftOut, found }, [plan.buffer as ArrayBuffer])
+      post({ kind: 'page', plan, ranges: nameRanges(entries), problems, leftOut, listings, found }, [plan.buffer as ArrayBuffer])
     }
     post({ kind: 'end' })
   } catch (error) {

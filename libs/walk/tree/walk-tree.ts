@@ -7,7 +7,7 @@ import { joinRaw, parentOf, type Raw, rawToBytes } from '#libs/os/raw.js'
 import type { Stat as SystemStat } from '#libs/os/stat.js'
 import { step } from '#libs/os/steps.js'
 import { TreeAccess } from '#libs/os/tree-access.js'
-import type { WalkPage, WalkRequest } from '../source.js'
+import type { Listing, OtherName, WalkPage, WalkRequest } from '../source.js'
 import { compileFilters } from './filters.js'
 
 /** Entries of a page: enough to make a look-up in the catalog worth its round trip. */
@@ -21,6 +21,10 @@ interface Open {
   readonly dev: bigint
   readonly ino: bigint
   readonly entry: PlannedEntry
+  readonly listedAt: number
+  /** The first name that no listing has yet, and those from there on that are no entries. */
+  unlisted: number
+  others: OtherName[]
 }
 
 /** A page before its ranges are known. */
@@ -37,6 +41,8 @@ export function* walkTree(request: WalkRequest, isStopped = () => false): Genera
   const stack: Open[] = []
   /** How many directories of the stack were given out: with narrow filters only those that hold something. */
   let given = 0
+  /** Names that are no entries; what a page holds at most counts them too. */
+  let others = 0
 
   const fail = (path: Raw, kind: Problem['kind'], reason: string) => {
     page.found++
@@ -47,46 +53,68 @@ export function* walkTree(request: WalkRequest, isStopped = () => false): Genera
     page.entries.push(entry)
   }
   /** `mayBeDirectory`: as the listing says, before lstat. */
-  const visit = (path: Raw, root: Raw, mayBeDirectory: boolean) => {
+  const visit = (path: Raw, root: Raw, mayBeDirectory: boolean): Seen => {
     const isRoot = stack.length === 0
-    if (!isRoot && (filters.excludes(path, root) || isNestedRoot(path))) return
-    if (!mayBeDirectory && !filters.includesPath(path, root)) return
+    const passed = mayBeDirectory ? 'unseen' : 'other'
+    if (!isRoot && (filters.excludes(path, root) || isNestedRoot(path))) return passed
+    if (!mayBeDirectory && !filters.includesPath(path, root)) return passed
     let stat: Stat
     try {
       stat = statOf(path, tree.stat(path))
     } catch (error) {
       fail(path, 'failed', isRoot && errnoOf(error) === 'ENOENT' ? 'it does not exist' : reasonOf(error))
-      return
+      return 'unseen'
     }
     const { type } = stat
-    if (type === 'directory') {
-      if (isRoot || request.recursive) enter(path, stat as PlannedEntry)
-    } else if (filters.includesPath(path, root) && filters.includesTimes(stat)) {
+    if (type === 'directory') return isRoot || request.recursive ? enter(path, stat as PlannedEntry) : 'directory'
+    if (filters.includesPath(path, root) && filters.includesTimes(stat)) {
       if (type === 'file' || type === 'symlink') {
         page.found++
         give(stat as PlannedEntry)
-      } else fail(path, 'skipped', type)
+        return 'given'
+      }
+      fail(path, 'skipped', type)
     }
+    return 'other'
   }
-  const enter = (path: Raw, entry: PlannedEntry) => {
+  const enter = (path: Raw, entry: PlannedEntry): Seen => {
     if (leftOut.has(identity(entry)) || request.leaveOut.includes(path)) {
       page.leftOut.push(path)
-      return
+      return 'directory'
     }
     if (stack.some(({ dev, ino }) => dev === entry.dev && ino === entry.ino)) {
       fail(path, 'failed', 'a mount loop: it is one of the directories that it lies in')
-      return
+      return 'directory'
     }
     if (!filters.narrow) give(entry)
+    const seen = filters.narrow ? 'directory' : 'given'
     const elsewhere = request.oneFileSystem && stack[0] !== undefined && stack[0].dev !== entry.dev
-    if (elsewhere) return
+    if (elsewhere) return seen
     try {
-      stack.push({ path, names: tree.list(path), next: 0, dev: entry.dev, ino: entry.ino, entry })
+      // Before: whatever vanishes while it is listed was there until then.
+      const listedAt = now()
+      const { dev, ino } = entry
+      stack.push({ path, names: tree.list(path), next: 0, dev, ino, entry, listedAt, unlisted: 0, others: [] })
       step('walk:listed')
       if (!filters.narrow) given = stack.length
     } catch (error) {
       fail(path, 'failed', `its names cannot be listed: ${reasonOf(error)}`)
     }
+    return seen
+  }
+  /** Says of a directory what it holds up to where the walk is in it. */
+  const list = (open: Open) => {
+    const { path: directory, names, next, unlisted, listedAt } = open
+    const listing: Listing = {
+      directory,
+      ...(unlisted > 0 && { after: names.name(unlisted - 1) }),
+      ...(next < names.count && { last: names.name(next - 1) }),
+      others: open.others,
+      listedAt,
+    }
+    page.listings.push(listing)
+    open.unlisted = next
+    open.others = []
   }
   /** What is a root of its own, because the walk of another does not enter it, is met there. */
   const isNestedRoot = (path: Raw): boolean => roots.size > 1 && request.recursive && roots.has(path)
@@ -105,22 +133,36 @@ export function* walkTree(request: WalkRequest, isStopped = () => false): Genera
       if (isStopped()) return
       const { names, next } = open
       if (next === names.count) {
+        if (open.next > open.unlisted || names.count === 0) list(open)
         stack.pop()
         given = Math.min(given, stack.length)
       } else {
         open.next++
-        visit(joinRaw(open.path, names.name(next)), root, names.mayBeDirectory(next))
+        const name = names.name(next)
+        const seen = visit(joinRaw(open.path, name), root, names.mayBeDirectory(next))
+        if (seen !== 'given') {
+          open.others.push(seen === 'unseen' ? { name } : { name, isDirectory: seen === 'directory' })
+          others++
+        }
       }
-      if (page.entries.length + page.problems.length >= PAGE_ENTRIES) {
+      if (page.entries.length + page.problems.length + others >= PAGE_ENTRIES) {
+        for (const one of stack) if (one.next > one.unlisted) list(one)
         yield page
         page = emptyPage()
+        others = 0
       }
     }
   }
-  if (page.entries.length + page.problems.length + page.leftOut.length > 0) yield page
+  const { entries, problems, leftOut: left, listings } = page
+  if (entries.length + problems.length + left.length + listings.length > 0) yield page
 }
 
-const emptyPage = (): Page => ({ entries: [], problems: [], leftOut: [], found: 0 })
+const emptyPage = (): Page => ({ entries: [], problems: [], leftOut: [], listings: [], found: 0 })
+
+/** What became of a name: an entry of this page, or none. */
+type Seen = 'given' | 'directory' | 'other' | 'unseen'
+
+const now = (): number => Number(process.hrtime.bigint() / 1_000_000n)
 
 type Special = 'a FIFO' | 'a socket' | 'a block device' | 'a character device' | 'of an unknown type'
 type Stat = Omit<PlannedEntry, 'type'> & { readonly type: PlannedEntry['type'] | Special }

@@ -1,0 +1,100 @@
+/**
+ * What a crawl does not find any more. Where a disk is not mounted nothing is there either: names are gone only from places that are what
+ * they were when they were crawled last, and of a root only if it holds something. Of any other place it is said that something is missing.
+ */
+import type { PlannedEntry, Problem } from '#libs/bundle/entry.js'
+import type { Catalog, FoundName, FoundNames, SetRow } from '#libs/catalog/catalog.js'
+import { isWithin, nameOf, parentOf, type Raw } from '#libs/os/raw.js'
+import type { Listing, WalkPage } from '#libs/walk/source.js'
+import type { StrangePlace } from './root-sight.js'
+
+export interface GoneNames {
+  /** Notes what the directories of a page do not hold any more; those that are `complete` hold everything. Returns what is amiss. */
+  note(page: Pick<WalkPage, 'listings' | 'entries'>, complete: ReadonlySet<Raw>): Promise<Problem[]>
+}
+
+export function goneNames(
+  catalog: Pick<Catalog, 'noteGone' | 'wouldBeGone'>,
+  set: Pick<SetRow, 'id' | 'roots'>,
+  strange: readonly StrangePlace[],
+): GoneNames {
+  const roots = new Set(set.roots)
+  const told = new Set<Raw>()
+
+  const placeOf = ({ directory, names, after, last }: FoundNames): StrangePlace | undefined => {
+    if (roots.has(directory) && names.length === 0 && after === undefined && last === undefined) {
+      return { path: directory, reason: 'is empty now' }
+    }
+    return strange.find(({ path }) => isWithin(directory, path))
+  }
+  /** Names of a directory that lead to a strange place; it may itself be among what is missing. */
+  const waysFrom = ({ directory, names, after, last }: FoundNames) =>
+    strange.flatMap((place) => {
+      if (place.path === directory || !isWithin(place.path, directory)) return []
+      const name = firstNameBelow(place.path, directory)
+      const isHere = (after === undefined || name > after) && (last === undefined || name <= last)
+      return isHere && !names.some((one) => one.name === name) ? [{ place, name }] : []
+    })
+
+  return {
+    async note(page, complete) {
+      const open = page.listings.filter(({ directory }) => !complete.has(directory))
+      if (open.length === 0) return []
+      const sure: FoundNames[] = []
+      const doubtful: { place: StrangePlace; listing: FoundNames }[] = []
+      for (const listing of foundNames(open, page)) {
+        const place = placeOf(listing)
+        if (place !== undefined) {
+          doubtful.push({ place, listing })
+          continue
+        }
+        const ways = waysFrom(listing)
+        for (const way of ways) doubtful.push({ place: way.place, listing: only(listing, way.name) })
+        sure.push(ways.length === 0 ? listing : { ...listing, names: [...listing.names, ...ways.map(({ name }) => ({ name }))] })
+      }
+      await catalog.noteGone(set.id, sure)
+      const asked = doubtful.filter(({ place }) => !told.has(place.path))
+      const answers = await catalog.wouldBeGone(
+        set.id,
+        asked.map(({ listing }) => listing),
+      )
+      return asked.flatMap(({ place: { path, reason } }, index) => {
+        if (!answers[index] || told.has(path)) return []
+        told.add(path)
+        return {
+          path,
+          kind: 'failed',
+          reason: `what is missing in it does not count as gone, for it ${reason}: is its disk mounted?`,
+        }
+      })
+    },
+  }
+}
+
+/** A listing with the names that it found, entries and others. */
+function foundNames(listings: readonly Listing[], { entries }: { readonly entries: readonly PlannedEntry[] }): FoundNames[] {
+  const names = new Map(listings.map(({ directory, others }) => [directory, [...others] as FoundName[]]))
+  for (const { path, type } of entries) {
+    if (path !== '/') names.get(parentOf(path))?.push({ name: nameOf(path), isDirectory: type === 'directory', isArchived: true })
+  }
+  return listings.map(({ directory, after, last, listedAt }) => ({
+    directory,
+    ...(after !== undefined && { after }),
+    ...(last !== undefined && { last }),
+    names: names.get(directory) ?? [],
+    listedAt,
+  }))
+}
+
+/** The same question about one name, which was not found, and few others: those that begin as it does and come before it. */
+const only = (listing: FoundNames, name: Raw): FoundNames => ({
+  ...listing,
+  ...(name.length > 1 && { after: name.slice(0, -1) as Raw }),
+  last: name,
+})
+
+function firstNameBelow(path: Raw, directory: Raw): Raw {
+  const rest = path.slice(directory === '/' ? 1 : directory.length + 1)
+  const slash = rest.indexOf('/')
+  return (slash < 0 ? rest : rest.slice(0, slash)) as Raw
+}
