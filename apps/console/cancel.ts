@@ -1,4 +1,5 @@
 /** `firn cancel <set>`: ends a set that is under way or was interrupted, wherever it is worked at. */
+import { recordEnded } from '#libs/archive/record-set.js'
 import { EXIT, FirnError } from '#libs/errors/errors.js'
 import { type CommandSpec, type CommonFlags, commonOptions } from '#libs/runtime/command.js'
 import { openRuntime } from '#libs/runtime/runtime.js'
@@ -21,6 +22,7 @@ export const cancelCommand: CommandSpec<CommonFlags> = {
       throw new FirnError('nothing-matched', `there is no set ${args[0]}; firn status lists them`)
     }
     const bundles = await catalog.cancelSet(id, `cancelled by ${runtime.by}`)
+    await recordEnded({ ...runtime, catalog }, { setId: id }).catch(() => {}) // else the next command that writes there does it
     const set = await catalog.set(id)
     if (set?.state !== 'cancelled') throw new FirnError('usage', `Set ${id} is over (${set?.state}): there is nothing to cancel.`)
     const { counts } = set

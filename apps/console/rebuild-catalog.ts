@@ -22,7 +22,7 @@ export const rebuildCatalogCommand: CommandSpec<RebuildFlags> = {
   define: (command) =>
     commonOptions(command)
       .description(
-        'Adopts every bundle of a vault that the catalog does not know, from its manifests alone; also into a catalog that is not empty. Retrievals, problems and sets without a bundle cannot be rebuilt.',
+        'Adopts every bundle of a vault that the catalog does not know, from its manifests, and restores its sets from their records; also into a catalog that is not empty. Names what the records list and the vault does not hold. Retrievals cannot be rebuilt.',
       )
       .requiredOption('--from <vault url>', 'the vault, such as local:/srv/vault')
       .option('--take-over', 'this catalog writes the vault from now on')
@@ -55,6 +55,14 @@ export const rebuildCatalogCommand: CommandSpec<RebuildFlags> = {
         reporter.progress({ label: 'rebuilding', files, bytes: 0, note: plural(bundles, 'bundle') })
       },
       onTrouble: (key, reason) => reporter.warn(shownText(`${key}: ${reason}`)),
+      onLost: ({ bundle, key, files: lost }) =>
+        reporter.warn(
+          shownText(
+            `bundle ${bundle} with ${plural(lost, 'file')} is not in ${vault.id}, though the record of its set lists it (${key})`,
+          ),
+        ),
+      onStray: (key) =>
+        reporter.note(shownText(`${key} has no tar: a stopped attempt leaves such a manifest, and nothing is lost by it`)),
     })
     try {
       await catchUpIndex({ catalog, index }, { signal })
@@ -66,10 +74,19 @@ export const rebuildCatalogCommand: CommandSpec<RebuildFlags> = {
     if (note !== undefined && note.catalog !== catalog.catalogId && !flags.takeOver) {
       reporter.note('another catalog writes this vault; this one only reads it, until rebuild-catalog --take-over')
     }
-    const exitCode = rebuilt.failed > 0 ? EXIT.failed : rebuilt.refused > 0 ? EXIT.incomplete : EXIT.done
-    reporter.note(
-      `adopted ${plural(rebuilt.adopted, 'bundle')} with ${plural(files, 'entry', 'entries')}; ${rebuilt.known} known already${rebuilt.refused > 0 ? `; ${plural(rebuilt.refused, 'bundle')} refused` : ''}${rebuilt.failed > 0 ? `; ${plural(rebuilt.failed, 'bundle')} could not be read` : ''}. Retrievals, problems and sets without a bundle cannot be rebuilt.`,
-    )
+    const { adopted, known, refused, failed, lost, sets, unread } = rebuilt
+    const nothingRead = adopted + known === 0 && refused + failed > 0
+    const exitCode = nothingRead ? EXIT.failed : refused + failed + lost + unread > 0 ? EXIT.incomplete : EXIT.done
+    const parts = [
+      `adopted ${plural(adopted, 'bundle')} with ${plural(files, 'entry', 'entries')}`,
+      `${known} known already`,
+      ...(sets > 0 ? [`${plural(sets, 'set')} restored`] : []),
+      ...(refused > 0 ? [`${plural(refused, 'bundle')} refused`] : []),
+      ...(failed > 0 ? [`${plural(failed, 'bundle')} could not be read`] : []),
+      ...(unread > 0 ? [`the records of ${plural(unread, 'set')} could not be read`] : []),
+      ...(lost > 0 ? [`${plural(lost, 'bundle')} LOST, each named above`] : []),
+    ]
+    reporter.note(`${parts.join('; ')}. Retrievals cannot be rebuilt.`)
     await reporter.message('summary', { ...rebuilt, exit_code: exitCode })
     return exitCode
   },

@@ -2,6 +2,7 @@
 import { archiveRun } from '#libs/archive/archive-run.js'
 import { maxFileBytes, planSet } from '#libs/archive/crawl.js'
 import { optionsToJson } from '#libs/archive/crawl-options.js'
+import { recordSet } from '#libs/archive/record-set.js'
 import { type RemoveEvents, removeArchived } from '#libs/archive/remove-archived.js'
 import { crawledRoots, forbiddenRoot, marksOf } from '#libs/archive/root-sight.js'
 import { isFile } from '#libs/bundle/entry.js'
@@ -70,6 +71,10 @@ export async function archive(context: Context): Promise<ExitCode> {
         reporter.problem({ path, kind: 'kept', reason: `kept: ${reason}` })
       },
     })
+    if (removed > 0) {
+      const now = await parts.catalog.set(ended.id)
+      if (now) await recordSet(parts, vault, now, { signal: context.signal })
+    }
     reporter.note(`removed ${plural(removed, 'file')}${kept > 0 ? `; kept ${plural(kept, 'file')}, each named above` : ''}`)
   }
   return summarise(context, ended, { seconds: (performance.now() - began) / 1000, resumed: run.resumed, kept })

@@ -13,6 +13,7 @@ import { isSameRequest } from './crawl-options.js'
 import type { IndexParts } from './index-bundle.js'
 import { claimVault, knownNote } from './own-vault.js'
 import { keepReconciling, reconcile, sweepUnfinished } from './reconcile.js'
+import { recordEnded } from './record-set.js'
 import type { StoreParts } from './store-bundle.js'
 import { sentence } from './thaw-items.js'
 import { startWorkers, type WorkEvents } from './work.js'
@@ -33,6 +34,7 @@ export interface ArchiveRunParts extends Omit<ArchiveSetParts, 'catalog' | 'queu
       | 'strandedBundles'
       | 'unindexedBundles'
       | 'finishSets'
+      | 'unrecordedSets'
       | 'knownBundles'
       | 'hasLiveLease'
       | 'reclaimPlans'
@@ -117,6 +119,7 @@ async function openForWriting(parts: ArchiveRunParts, url: string, signal: Abort
   await vault.prepare({ signal, make: known === undefined })
   await claimVault(vault, { catalog, url }, { signal })
   await sweepUnfinished(parts, vault, { signal })
+  await recordEnded(parts, { vaultId: vault.id, signal })
 }
 
 type Told = ArchiveRunOptions & {

@@ -6,6 +6,8 @@ import { type Bell, createBell } from '#libs/os/bell.js'
 import type { Raw } from '#libs/os/raw.js'
 import { type CrawlEvents, type CrawlParts, crawl } from './crawl.js'
 import { keepLease } from './keep-lease.js'
+import { openToWrite } from './own-vault.js'
+import { type RecordParts, recordSet } from './record-set.js'
 import { type Looker, sightOf } from './root-sight.js'
 
 /** How often the catalog is asked how far a set is, where nobody rings before. */
@@ -16,7 +18,11 @@ const INDEX_PATIENCE_MS = 30_000
 
 export interface ArchiveSetParts extends Omit<CrawlParts, 'catalog'> {
   readonly catalog: CrawlParts['catalog'] &
-    Pick<Catalog, 'set' | 'finishSet' | 'pendingBundles' | 'awaitedBundles' | 'endAwaiting' | 'reopenCrawl'>
+    RecordParts['catalog'] &
+    Pick<
+      Catalog,
+      'catalogId' | 'knownVault' | 'set' | 'finishSet' | 'pendingBundles' | 'awaitedBundles' | 'endAwaiting' | 'reopenCrawl'
+    >
 }
 
 /**
@@ -54,9 +60,11 @@ export async function archiveSet(
   const signal = AbortSignal.any([lease.signal, over.signal])
   let crawled = set.state !== 'crawling'
   const beginCrawl = () => {
-    const crawl = crawlSet().then(() => {
-      crawled = true
-    })
+    const crawl = crawlSet()
+      .then(() => recordNow(parts, set.id, signal))
+      .then(() => {
+        crawled = true
+      })
     crawl.catch(() => {}) // thrown by the loop below
     return crawl
   }
@@ -89,7 +97,9 @@ export async function archiveSet(
       await (crawled ? bell.wait(POLL_MS, signal) : Promise.race([crawling, sleep(POLL_MS)]))
       signal.throwIfAborted()
     }
-    return await catalog.finishSet(set.id)
+    const ended = await catalog.finishSet(set.id)
+    if (ended.state !== ended.recorded) await recordNow(parts, set.id, lease.signal)
+    return ended
   } catch (error) {
     // Its crawl, too, finds that the set is nobody's any more.
     const now = isFirnError(error, 'lease-lost') ? await catalog.set(set.id) : undefined
@@ -100,6 +110,18 @@ export async function archiveSet(
     over.abort()
     await crawling.catch(() => {})
     await catalog.releaseSet(set.id, parts.owner).catch(() => {}) // else it ends by itself
+  }
+}
+
+/** What the vault does not take now is written by whoever comes next. */
+async function recordNow(parts: ArchiveSetParts, setId: string, signal: AbortSignal): Promise<void> {
+  const set = await parts.catalog.set(setId)
+  if (set === undefined) return
+  try {
+    await recordSet(parts, await openToWrite(parts, set.vaultId, { signal }), set, { signal })
+  } catch (error) {
+    signal.throwIfAborted()
+    if (!(error instanceof FirnError) || isFirnError(error, 'database', 'database-full')) throw error
   }
 }
 

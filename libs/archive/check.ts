@@ -4,7 +4,7 @@
  * Firn deletes none of it: after an old catalog was restored, an unknown bundle is the only copy.
  */
 import { createHash, type Hash } from 'node:crypto'
-import { type KeyNames, manifestKey, parseKey } from '#libs/bundle/key.js'
+import { type KeyNames, manifestKey, parseKey, parseRecordKey } from '#libs/bundle/key.js'
 import type { BundleRow, Catalog, FileRow } from '#libs/catalog/catalog.js'
 import { isFirnError } from '#libs/errors/errors.js'
 import { type Raw, shown } from '#libs/os/raw.js'
@@ -183,7 +183,8 @@ async function* unknownObjects(parts: CheckParts, vault: Vault, options: CheckOp
     const known = await parts.catalog.knownBundles(names.flatMap(({ names }) => (names ? [names.bundleId] : [])))
     for (const { key, names: parsed } of names) {
       const bundle = parsed && known.get(parsed.bundleId)
-      if (parsed === undefined) yield { kind: 'unknown', key, reason: 'no name that Firn gives' }
+      if (parsed === undefined && parseRecordKey(key) !== undefined) continue
+      else if (parsed === undefined) yield { kind: 'unknown', key, reason: 'no name that Firn gives' }
       else if (bundle === undefined)
         yield { kind: 'unknown', key, reason: 'its bundle is not in this catalog; rebuild-catalog adopts it' }
       else if (bundle.vaultId !== vault.id)

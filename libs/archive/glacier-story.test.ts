@@ -74,6 +74,9 @@ test('another catalog is built from the vault alone, with the archive ids', asyn
     known: 0,
     refused: 0,
     failed: 0,
+    lost: 0,
+    sets: 1,
+    unread: 0,
   })
   const rows = await other.select({})
   expect(rows.length).toBeGreaterThanOrEqual(22)

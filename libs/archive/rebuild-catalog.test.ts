@@ -56,7 +56,8 @@ const another = () => openStory({ vaultDirectory: at.vaultDirectory })
 const rebuild = async (story: ScratchStory) => {
   const troubles: string[] = []
   const rebuilt = await rebuildCatalog(story.parts, at.vault, at.vault.id, { onTrouble: (key) => troubles.push(key) })
-  return { ...rebuilt, troubles }
+  const { adopted, known, refused, failed } = rebuilt
+  return { adopted, known, refused, failed, troubles }
 }
 const spoilt = async (file: string, spoil: () => void, then: () => Promise<void>) => {
   copyFileSync(file, at.path('kept'))

@@ -1,17 +1,19 @@
 /**
- * The catalog again, from nothing but what lies in a vault: the manifests beside the tars, or, where one is lost, inside them. Also
- * into a catalog that holds some of it; doing it twice changes nothing. What is in a vault may have been put there by somebody who may
+ * The catalog again, from nothing but what lies in a vault: the manifests beside the tars, or, where one is lost, inside them, and the records
+ * of the sets. Also into a catalog that holds some of it; doing it twice changes nothing. What is in a vault may have been put there by somebody who may
  * only add to it: manifests are read as streams within limits, and what cannot be is refused, named, and stops nothing else.
  */
 import { createHash } from 'node:crypto'
 import { findManifest } from '#libs/bundle/find-manifest.js'
-import { bundleKey, type KeyNames, manifestKey, parseKey } from '#libs/bundle/key.js'
+import { bundleKey, type KeyNames, manifestKey, parseKey, parseRecordKey, type RecordNames } from '#libs/bundle/key.js'
 import type { ManifestHeader } from '#libs/bundle/manifest.js'
 import { readManifest } from '#libs/bundle/manifest-stream.js'
+import type { RecordBundle } from '#libs/bundle/set-record.js'
 import { isProved, mustLieInside, type SidecarPart } from '#libs/bundle/sidecar.js'
 import type { Catalog, StoredBundle } from '#libs/catalog/catalog.js'
 import { FirnError, isFirnError } from '#libs/errors/errors.js'
 import type { Vault } from '#libs/vault/vault.js'
+import { restoreFromRecord } from './restore-from-record.js'
 import {
   entriesOf,
   findStoredManifest,
@@ -22,7 +24,7 @@ import {
 } from './stored-manifest.js'
 
 export interface RebuildParts {
-  readonly catalog: Pick<Catalog, 'adoptBundle' | 'knownBundles' | 'attemptSecret'>
+  readonly catalog: Pick<Catalog, 'adoptBundle' | 'knownBundles' | 'attemptSecret' | 'restoreSet'>
 }
 
 export interface RebuildEvents {
@@ -30,8 +32,12 @@ export interface RebuildEvents {
   /** Manifests that are dated in the future are adopted, dated by the vault's own clock: that of a worker may have been wrong. */
   readonly acceptDates?: boolean
   readonly onAdopted?: (names: KeyNames, files: number) => void
-  /** A bundle that cannot be adopted, and why; the others go on. */
+  /** A bundle or a record that cannot be adopted, and why; the others go on. */
   readonly onTrouble?: (key: string, reason: string) => void
+  /** A bundle that the record of its set lists, and that is not in the vault. */
+  readonly onLost?: (bundle: RecordBundle) => void
+  /** A manifest without a tar, of which no record says that there should be one: a stopped attempt leaves it. */
+  readonly onStray?: (key: string) => void
   /** Milliseconds since 1970. Default `Date.now`. */
   readonly now?: () => number
 }
@@ -42,6 +48,12 @@ export interface Rebuilt {
   readonly known: number
   readonly refused: number
   readonly failed: number
+  /** Bundles that records list and the vault does not hold. */
+  readonly lost: number
+  /** Sets that were restored from their records; those that this catalog has of its own are not. */
+  readonly sets: number
+  /** Records that cannot be read, of sets of which no later one can. */
+  readonly unread: number
 }
 
 /** Clocks differ; not by more than that. */
@@ -53,35 +65,92 @@ export async function rebuildCatalog(
   vaultUrl: string,
   options: RebuildEvents = {},
 ): Promise<Rebuilt> {
-  const rebuilt = { adopted: 0, known: 0, refused: 0, failed: 0 }
-  for await (const attempts of attemptsIn(vault, options.signal)) {
+  const rebuilt = { adopted: 0, known: 0, refused: 0, failed: 0, lost: 0, sets: 0, unread: 0 }
+  for await (const found of foundIn(vault, options.signal)) {
     options.signal?.throwIfAborted()
-    rebuilt[await adoptOne(parts, vault, vaultUrl, attempts, options)]++
+    if (found.kind === 'bundle') {
+      rebuilt[await adoptOne(parts, vault, vaultUrl, found.attempts, options)]++
+      continue
+    }
+    const restored = await restoreFromRecord(parts, vault, vaultUrl, found, options)
+    rebuilt.lost += restored.lost
+    if (restored.is !== 'own') rebuilt[restored.is === 'restored' ? 'sets' : 'unread']++
   }
   return rebuilt
 }
 
 /** Whether there is anything to rebuild from. */
 export async function holdsBundles(vault: Vault, { signal }: { signal?: AbortSignal } = {}): Promise<boolean> {
-  for await (const { key } of vault.list('', signal ? { signal } : {})) if (parseKey(key) !== undefined) return true
+  for await (const { key } of vault.list('', signal ? { signal } : {}))
+    if (parseKey(key) !== undefined || parseRecordKey(key) !== undefined) return true
   return false
 }
 
-/** The tars of each bundle, the last attempt first. They are neighbours in the listing: only the attempt differs. */
-async function* attemptsIn(vault: Vault, signal: AbortSignal | undefined): AsyncGenerator<KeyNames[]> {
+type Found =
+  /** The tars of a bundle, the last attempt first. */
+  | { readonly kind: 'bundle'; readonly attempts: readonly KeyNames[] }
+  /** What a set has beside its bundles: its records, the last first, and manifests of bundles without a tar. */
+  | {
+      readonly kind: 'set'
+      readonly setId: string
+      readonly records: readonly RecordNames[]
+      readonly strays: ReadonlyMap<string, string>
+    }
+
+/** Of manifests without a tar so many are told apart; names are cheap for whoever may add to the vault. */
+const MOST_STRAYS = 10_000
+
+/**
+ * What lies in a vault, set by set: the bundles of each, then what says more of it. All of a set is neighbours in the listing, and all of a
+ * bundle: only the attempt differs.
+ */
+async function* foundIn(vault: Vault, signal: AbortSignal | undefined): AsyncGenerator<Found> {
   let attempts: KeyNames[] = []
+  let bundle: { id: string; manifest?: string } | undefined
+  let set: { id: string; records: RecordNames[]; strays: Map<string, string> } | undefined
+  const endBundle = function* (): Generator<Found> {
+    if (attempts.length > 0) yield { kind: 'bundle', attempts: newestFirst(attempts) }
+    else if (bundle?.manifest !== undefined && set && set.strays.size < MOST_STRAYS) set.strays.set(bundle.id, bundle.manifest)
+    attempts = []
+    bundle = undefined
+  }
+  const endSet = function* (): Generator<Found> {
+    yield* endBundle()
+    if (set && set.records.length + set.strays.size > 0) {
+      const records = set.records.sort((a, b) => b.n - a.n)
+      yield { kind: 'set', setId: set.id, records, strays: set.strays }
+    }
+    set = undefined
+  }
   for await (const { key } of vault.list('', signal ? { signal } : {})) {
     const names = parseKey(key)
-    if (names === undefined || key !== bundleKey(names)) continue
-    if (attempts[0] !== undefined && attempts[0].bundleId !== names.bundleId) {
-      yield newestFirst(attempts)
-      attempts = []
+    const record = parseRecordKey(key)
+    const setId = names?.setId ?? record?.setId
+    if (setId === undefined) continue
+    if (set?.id !== setId) {
+      yield* endSet()
+      set = { id: setId, records: [], strays: new Map() }
+    }
+    if (record !== undefined) {
+      set.records.push(record)
+      // As with attempts: of thousands of records the last are looked at.
+      if (set.records.length > 2 * MOST_ATTEMPTS) set.records = set.records.sort((a, b) => b.n - a.n).slice(0, MOST_ATTEMPTS)
+      continue
+    }
+    if (names === undefined) continue
+    if (bundle?.id !== names.bundleId) {
+      yield* endBundle()
+      bundle = { id: names.bundleId }
+    }
+    if (key !== bundleKey(names)) {
+      bundle = { ...bundle, manifest: key }
+      continue
     }
     attempts.push(names)
     // Names are cheap for whoever may add to the vault: of thousands of attempts at one bundle the newest are looked at.
     if (attempts.length > 2 * MOST_ATTEMPTS) attempts = newestFirst(attempts).slice(0, MOST_ATTEMPTS)
   }
-  if (attempts.length > 0) yield newestFirst(attempts)
+  yield* endSet()
 }
 
 const MOST_ATTEMPTS = 1_000
@@ -95,7 +164,7 @@ async function adoptOne(
   vaultUrl: string,
   attempts: readonly KeyNames[],
   options: RebuildEvents,
-): Promise<keyof Rebuilt> {
+): Promise<'adopted' | 'known' | 'refused' | 'failed'> {
   let outcome: 'refused' | 'failed' = 'refused'
   for (const names of attempts) {
     const key = bundleKey(names)
@@ -118,6 +187,7 @@ async function adoptOne(
         description: header.description,
         tags: header.tags,
         setStartedAt,
+        hasRecord: header.setRecord === true,
       }
       const stored: StoredBundle = {
         key,
@@ -161,12 +231,11 @@ function believedDates(header: ManifestHeader, { modifiedAt }: StoredManifest, o
   return { createdAt: not(header.createdAt), setStartedAt: not(header.setStartedAt) }
 }
 
-interface Found {
-  readonly found: StoredManifest
-  readonly summary: ManifestSummary
-}
-
-async function findManifestOf(vault: Vault, names: KeyNames, options: RebuildEvents): Promise<Found> {
+async function findManifestOf(
+  vault: Vault,
+  names: KeyNames,
+  options: RebuildEvents,
+): Promise<{ found: StoredManifest; summary: ManifestSummary }> {
   const found = await findStoredManifest(vault, names, options.signal)
   if (found !== undefined) {
     try {

@@ -6,14 +6,14 @@ import { parseKey } from '#libs/bundle/key.js'
 import type { Catalog } from '#libs/catalog/catalog.js'
 import type { JobQueue } from '#libs/queue/queue.js'
 import type { Vault } from '#libs/vault/vault.js'
+import { type RecordEndedParts, recordEnded } from './record-set.js'
 
 /** Between two rounds. */
 export const RECONCILE_MS = 30_000
 
-export interface ReconcileParts {
-  readonly catalog: Pick<Catalog, 'strandedBundles' | 'unindexedBundles' | 'finishSets'>
+export interface ReconcileParts extends RecordEndedParts {
+  readonly catalog: RecordEndedParts['catalog'] & Pick<Catalog, 'strandedBundles' | 'unindexedBundles' | 'finishSets'>
   readonly queue: Pick<JobQueue, 'addMany'>
-  readonly isGone: (owner: string) => boolean
 }
 
 /**
@@ -32,9 +32,15 @@ export async function reconcile(parts: ReconcileParts, olderThanMs: number, setI
     'index-bundle',
     unindexed.map((bundleId) => ({ bundleId })),
   )
-  // Of commands that did not wait for the end of their set.
-  await catalog.finishSets(parts.isGone)
+  if (setId === undefined) await endSets(parts)
+  else await catalog.finishSets(parts.isGone) // a command writes records where it was asked to archive
   return stranded.length + unindexed.length
+}
+
+/** Sets that nobody waits for, of which everything is done: their states, and their records. */
+export async function endSets(parts: RecordEndedParts & { catalog: Pick<Catalog, 'finishSets'> }): Promise<void> {
+  await parts.catalog.finishSets(parts.isGone)
+  await recordEnded(parts)
 }
 
 /** Reconciles every 30 s until stopped; trouble is told and does not end it. */

@@ -165,12 +165,14 @@ async function packAndStore(
     attempt,
     set: set.id,
     setStartedAt: set.startedAt,
+    ...(set.recorded !== undefined && { setRecord: true }),
     host: set.host,
     roots: set.roots,
     createdAt: archivedAt,
     description: set.description,
     tags: set.tags,
     vault: set.vaultId,
+    ...(set.recorded !== undefined && { setRecord: true }),
   }
   const names = { startedAt: set.startedAt, setId: set.id, bundleId: bundle.id, attempt }
   const key = bundleKey(names)

@@ -1,4 +1,7 @@
-/** How a bundle's objects are called in a vault: `<yyyy>/<mm>/<set>/<bundle>.<attempt>.tar` and `.manifest.ndjson.gz` beside it. */
+/**
+ * How objects are called in a vault: `<yyyy>/<mm>/<set>/<bundle>.<attempt>.tar` and `.manifest.ndjson.gz` beside it; the records of the set
+ * beside them, `set.<n>.ndjson.gz`.
+ */
 
 export interface BundleNames {
   /** Start of the set; its year and month (UTC) begin the key. */
@@ -14,10 +17,20 @@ export const manifestKey = (names: KeyNames): string => `${stem(names)}.manifest
 /** A key says the month, not the time: what `parseKey` gives can make the same key again. */
 export type KeyNames = BundleNames | (Omit<BundleNames, 'startedAt'> & { readonly month: string })
 
-function stem(names: KeyNames): string {
-  const month = 'month' in names ? names.month : names.startedAt.toISOString().slice(0, 7).replace('-', '/')
-  return `${month}/${names.setId}/${names.bundleId}.${names.attempt}`
+const stem = (names: KeyNames): string =>
+  `${'month' in names ? names.month : monthOf(names.startedAt)}/${names.setId}/${names.bundleId}.${names.attempt}`
+
+const monthOf = (time: Date): string => time.toISOString().slice(0, 7).replace('-', '/')
+
+export interface RecordNames {
+  readonly month: string
+  readonly setId: string
+  /** Counts up from 1. */
+  readonly n: number
 }
+
+export const recordKey = ({ setId, startedAt, n }: { setId: string; startedAt: Date; n: number }): string =>
+  `${monthOf(startedAt)}/${setId}/set.${n}.ndjson.gz`
 
 const UUID = '[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}'
 const KEY = new RegExp(`^(\\d{4}/\\d{2})/(${UUID})/(${UUID})\\.([1-9]\\d{0,8})\\.(?:tar|manifest\\.ndjson\\.gz)$`)
@@ -27,4 +40,12 @@ export function parseKey(key: string): (Omit<BundleNames, 'startedAt'> & { reado
   const [, month, setId, bundleId, attempt] = KEY.exec(key) ?? []
   if (month === undefined || setId === undefined || bundleId === undefined) return undefined
   return { month, setId, bundleId, attempt: Number(attempt) }
+}
+
+const RECORD_KEY = new RegExp(`^(\\d{4}/\\d{2})/(${UUID})/set\\.([1-9]\\d{0,8})\\.ndjson\\.gz$`)
+
+/** The names in the key of a set's record; undefined for any other. */
+export function parseRecordKey(key: string): RecordNames | undefined {
+  const [, month, setId, n] = RECORD_KEY.exec(key) ?? []
+  return month === undefined || setId === undefined ? undefined : { month, setId, n: Number(n) }
 }

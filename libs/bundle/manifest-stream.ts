@@ -75,8 +75,8 @@ export async function* readManifest(
   yield held === undefined ? { kind: 'end', sha256 } : { kind: 'end', sha256, last: textOf(held, number + 1) }
 }
 
-/** With their line breaks. */
-async function* linesOf(chunks: AsyncIterable<Uint8Array>, maxBytes: number): AsyncGenerator<Buffer> {
+/** With their line breaks. Of all of them together `maxBytes` at most. */
+export async function* linesOf(chunks: AsyncIterable<Uint8Array>, maxBytes: number): AsyncGenerator<Buffer> {
   let begun: Buffer[] = []
   let begunBytes = 0
   let bytes = 0
@@ -100,7 +100,7 @@ async function* linesOf(chunks: AsyncIterable<Uint8Array>, maxBytes: number): As
   if (begunBytes > 0) throw new FirnError('damaged', 'the last line of a manifest does not end with a line break')
 }
 
-function textOf(line: Buffer, number: number): string {
+export function textOf(line: Buffer, number: number): string {
   // Decoding would make one and the same name of two.
   if (!isUtf8(line)) throw new FirnError('damaged', `line ${number} of a manifest cannot be read: it is not UTF-8`)
   return line.toString('utf8', 0, line.length - 1)

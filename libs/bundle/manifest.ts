@@ -24,6 +24,8 @@ export interface ManifestHeader {
   readonly tags: readonly string[]
   /** Where it was stored first (Vault.id). */
   readonly vault: string
+  /** Records of its set follow, when its crawl has ended and when it is over: see set-record.ts. */
+  readonly setRecord?: boolean
 }
 
 export interface Manifest {
@@ -48,6 +50,7 @@ export function headerLine(header: ManifestHeader): string {
     description: header.description,
     tags: header.tags,
     vault: header.vault,
+    ...(header.setRecord && { set_record: true }),
   })}\n`
 }
 
@@ -211,6 +214,7 @@ export function parseHeader(line: string): ManifestHeader {
     description: text('description'),
     tags: tags as string[],
     vault: text('vault'),
+    ...(json['set_record'] === true && { setRecord: true }),
   }
 }
 

@@ -103,7 +103,7 @@ export function mustLieInside(entries: readonly Entry[], tarBytes: number): void
   }
 }
 
-async function* unpacked(gzipped: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+export async function* unpacked(gzipped: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   const gunzip = createGunzip({ chunkSize: CHUNK_BYTES })
   const feeding = pipeline(gzipped, gunzip)
   feeding.catch(() => {}) // met below; keeps Node from calling it unhandled meanwhile

@@ -11,6 +11,7 @@ export interface BundleRecord {
   indexed: boolean
   attempt: number
   files: number
+  entries: number
   bytes: bigint
   key: string | null
   archiveId: string | null
@@ -25,7 +26,7 @@ export interface BundleRecord {
 /** Of `bundle b`. */
 export const BUNDLE_COLUMNS = `
   b.number, b.id, b.set AS "setId", (SELECT v.id FROM vault v WHERE v.number = b.vault) AS "vaultId", b.state, b.indexed, b.attempt,
-  b.files, b.bytes, b.key, b.archive_id AS "archiveId", b.tar_bytes AS "tarBytes", b.tar_sha256 AS "tarSha256",
+  b.files, b.entries, b.bytes, b.key, b.archive_id AS "archiveId", b.tar_bytes AS "tarBytes", b.tar_sha256 AS "tarSha256",
   b.checksum, b.adopted, b.archived_at AS "archivedAt", b.reason`
 
 export const bundleRowOf = (record: BundleRecord): BundleRow => ({
@@ -36,6 +37,7 @@ export const bundleRowOf = (record: BundleRecord): BundleRow => ({
   state: record.state as BundleState,
   indexed: record.indexed,
   files: record.files,
+  entries: record.entries,
   bytes: Number(record.bytes),
   attempt: record.attempt,
   adopted: record.adopted,

@@ -7,6 +7,7 @@
  */
 import type { Entry, PlannedEntry, Problem } from '#libs/bundle/entry.js'
 import type { NameRange } from '#libs/bundle/name-ranges.js'
+import type { RecordPart } from '#libs/bundle/set-record.js'
 import type { Raw } from '#libs/os/raw.js'
 
 export interface Catalog extends CrawlVerbs, BundleVerbs, FindVerbs, RetrievalVerbs, UpkeepVerbs, WorkerVerbs, AuditVerbs {
@@ -42,6 +43,10 @@ export interface SetRow extends SetRequest {
   readonly reason?: string
   /** What its roots looked like to the crawler, as JSON. */
   readonly marks?: Readonly<Record<string, unknown>>
+  /** How many records its vault holds of it, and the state that the last one says: '' where the first is still due. */
+  readonly records: number
+  /** Undefined of sets of versions that wrote none. */
+  readonly recorded?: string
   readonly counts: SetCounts
 }
 
@@ -167,7 +172,13 @@ export interface CrawlVerbs {
 
   recordProblems(setId: string, problems: readonly Problem[]): Promise<void>
   /** Pages of problems of a set, in the order recorded. */
-  problems(setId: string): AsyncIterable<readonly Problem[]>
+  problems(setId: string): AsyncIterable<readonly RecordedProblem[]>
+  /** Pages of the bundles of a set, in the order planned. */
+  bundlesOf(setId: string): AsyncIterable<readonly BundleRow[]>
+  /** The n-th record of a set is in its vault, and says this state. */
+  markRecorded(setId: string, n: number, state: SetState): Promise<void>
+  /** Sets that are over, and whose last record says another state; nobody works at them. The oldest first, 100 at most. */
+  unrecordedSets(isGone: (owner: string) => boolean): Promise<SetRow[]>
 
   /** Adds to the counters that only the crawl knows. */
   countCrawled(setId: string, more: { found: number; unchanged: number; waiting: number }): Promise<void>
@@ -222,6 +233,9 @@ export interface AwaitedBundle {
   readonly holders: readonly string[]
 }
 
+/** `bundle`: the id of the one that met it, if one did. */
+export type RecordedProblem = Problem & { readonly bundle?: string }
+
 export interface LinkStore extends AsyncDisposable {
   /** With all that a PlannedEntry has, also `held` and `unchanged`. */
   add(entries: readonly PlannedEntry[]): Promise<void>
@@ -249,8 +263,9 @@ export interface BundleRow {
   readonly vaultId: string
   readonly state: BundleState
   readonly indexed: boolean
-  /** Files and file bytes: as planned until stored, then as stored. */
+  /** Files, entries and file bytes: as planned until stored, then as stored. */
   readonly files: number
+  readonly entries: number
   readonly bytes: number
   /** Of the last attempt. */
   readonly attempt: number
@@ -560,7 +575,13 @@ export interface ManifestFacts {
   readonly description: string
   readonly tags: readonly string[]
   readonly setStartedAt: Date
+  /** Its set ends with a record: until that is found, it counts as one that was interrupted. */
+  readonly hasRecord: boolean
 }
+
+/** A set as its record tells it. `records`: the number of that record. */
+export type RestoredSet = Omit<SetRow, 'vaultUrl' | 'vaultId' | 'state' | 'recorded'> & { readonly state: string }
+export type RestoredSetPart = Exclude<RecordPart, { kind: 'header' }>
 
 export interface KnownVault {
   readonly id: string
@@ -583,6 +604,11 @@ export interface UpkeepVerbs {
   markReadBack(id: string): Promise<void>
   /** Rebuild: set and bundle as the manifest tells them. Known already as stored: nothing changes, false. */
   adoptBundle(facts: ManifestFacts, vault: { url: string; id: string }, stored: StoredBundle): Promise<boolean>
+  /**
+   * Rebuild: the set as its record tells it, with its bundles that were never stored, its problems, and what was gone. A set that this catalog
+   * did not rebuild stays as it is: false. `parts` is read once, from the beginning at each call; what it throws undoes everything.
+   */
+  restoreSet(set: RestoredSet, vault: { url: string; id: string }, parts: () => AsyncIterable<RestoredSetPart>): Promise<boolean>
   /**
    * Gives back what the plans of bundles took that are stored by now: a fifth of a catalog, and as much again for each crawl that plans
    * faster than workers store. A server that only runs with short commands would come to it late, or never.

@@ -1,6 +1,7 @@
 /** Entries that were not archived as they stood: one row for each, however often it was met. */
 import type { Problem, ProblemKind } from '#libs/bundle/entry.js'
 import type { Raw } from '#libs/os/raw.js'
+import type { RecordedProblem } from './catalog.js'
 import { cleanText } from './clean-text.js'
 import type { Runs } from './database.js'
 import { toBytes, toRaw } from './directories.js'
@@ -90,15 +91,22 @@ async function forget(database: Runs, setId: string, which: string): Promise<voi
 
 const PAGE = 1000
 
-export async function* problemsOf(database: Runs, setId: string): AsyncGenerator<readonly Problem[]> {
+export async function* problemsOf(database: Runs, setId: string): AsyncGenerator<readonly RecordedProblem[]> {
   for (let after = 0n; ; ) {
-    const { rows } = await database.query<{ number: bigint; kind: ProblemKind; path: Raw; reason: string }>(
-      `SELECT number, kind, ${toRaw('path')} AS path, reason FROM problem WHERE "set" = $1 AND number > $2 ORDER BY number LIMIT ${PAGE}`,
+    const { rows } = await database.query<{
+      number: bigint
+      kind: ProblemKind
+      path: Raw
+      reason: string
+      bundle: string | null
+    }>(
+      `SELECT number, kind, ${toRaw('path')} AS path, reason, (SELECT id FROM bundle b WHERE b.number = p.bundle) AS bundle
+       FROM problem p WHERE "set" = $1 AND number > $2 ORDER BY number LIMIT ${PAGE}`,
       [setId, after],
     )
     const last = rows.at(-1)
     if (last === undefined) return
     after = last.number
-    yield rows.map(({ path, kind, reason }) => ({ path, kind, reason }))
+    yield rows.map(({ path, kind, reason, bundle }) => ({ path, kind, reason, ...(bundle !== null && { bundle }) }))
   }
 }

@@ -38,6 +38,7 @@ const factsOf = (set: SetRow, bundle: { id: string; attempt: number }): Manifest
   description: set.description,
   tags: set.tags,
   setStartedAt: set.startedAt,
+  hasRecord: false,
 })
 const storedFrom = (bundle: BundleRow, entries: readonly Entry[]) => ({
   key: bundle.key as string,

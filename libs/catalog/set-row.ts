@@ -31,6 +31,8 @@ export interface SetRecord {
   bundlesStored: number
   bundlesFailed: number
   marks: Record<string, unknown> | null
+  records: number
+  recorded: string | null
 }
 
 /** Of `"set" s`. */
@@ -41,7 +43,7 @@ export const SET_COLUMNS = `
   s.files_gone AS "filesGone",  s.files_skipped AS "filesSkipped", s.files_failed AS "filesFailed", s.files_changed AS "filesChanged",
   s.files_planned AS "filesPlanned", s.bytes_planned AS "bytesPlanned", s.files_archived AS "filesArchived",
   s.bytes_archived AS "bytesArchived", s.bundles AS "bundlesPlanned", s.bundles_stored AS "bundlesStored",
-  s.bundles_failed AS "bundlesFailed", s.marks`
+  s.bundles_failed AS "bundlesFailed", s.marks, s.records, s.recorded`
 
 export const setRowOf = (record: SetRecord): SetRow => ({
   id: record.id,
@@ -57,6 +59,8 @@ export const setRowOf = (record: SetRecord): SetRow => ({
   ...(record.finishedAt && { finishedAt: record.finishedAt }),
   ...(record.reason !== null && { reason: record.reason }),
   ...(record.marks !== null && { marks: record.marks }),
+  records: record.records,
+  ...(record.recorded !== null && { recorded: record.recorded }),
   counts: {
     found: Number(record.filesFound),
     archived: Number(record.filesArchived),

@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { FirnError } from '#libs/errors/errors.js'
 import { rawFromBytes, rawToBytes } from '#libs/os/raw.js'
+import { BUNDLE_COLUMNS, type BundleRecord, bundleRowOf } from './bundle-row.js'
 import type { AwaitedBundle, CrawlVerbs, SetRow } from './catalog.js'
 import { cleanJson, cleanText } from './clean-text.js'
 import type { Database, Runs } from './database.js'
@@ -15,6 +16,7 @@ import { isUuid } from './uuid.js'
 /** Those without sessions of their own. */
 export type SetVerbs = Omit<CrawlVerbs, 'openHeld' | 'openLinkStore'>
 
+const BUNDLES_A_PAGE = 1000
 const OPEN = `state IN ('crawling', 'archiving')`
 /** Nothing of it is under way any more. */
 const IS_DONE = `state = 'archiving' AND bundles = bundles_stored + bundles_failed`
@@ -52,8 +54,8 @@ export function setVerbs(database: Database): SetVerbs {
       const host = await hostNumber(database, request.host)
       const vault = await vaultNumber(database, { id: request.vaultId, url: request.vaultUrl })
       await database.query(
-        `INSERT INTO "set" (id, host, vault, vault_url, roots, description, tags, options, state, started_at, lease_owner, lease_until)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'crawling', date_trunc('milliseconds', now()), $9, ${LEASE_END})`,
+        `INSERT INTO "set" (id, host, vault, vault_url, roots, description, tags, options, state, started_at, lease_owner, lease_until, recorded)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'crawling', date_trunc('milliseconds', now()), $9, ${LEASE_END}, '')`,
         [
           id,
           host,
@@ -130,6 +132,34 @@ export function setVerbs(database: Database): SetVerbs {
     },
 
     problems: (setId) => problemsOf(database, setId),
+
+    async *bundlesOf(setId) {
+      for (let after = 0n; ; ) {
+        const { rows } = await database.query<BundleRecord>(
+          `SELECT ${BUNDLE_COLUMNS} FROM bundle b WHERE b.set = $1 AND b.number > $2 ORDER BY b.number LIMIT ${BUNDLES_A_PAGE}`,
+          [setId, after],
+        )
+        const last = rows.at(-1)
+        if (last === undefined) return
+        after = last.number
+        yield rows.map(bundleRowOf)
+      }
+    },
+
+    async markRecorded(setId, n, state) {
+      await database.query(
+        `UPDATE "set" SET recorded = CASE WHEN records < $2 THEN $3 ELSE recorded END, records = greatest(records, $2) WHERE id = $1`,
+        [setId, n, state],
+      )
+    },
+
+    async unrecordedSets(isGone) {
+      const { rows } = await database.query<SetRecord & { holder: string | null }>(
+        `SELECT ${SET_COLUMNS}, CASE WHEN lease_until >= clock_timestamp() THEN lease_owner END AS holder
+         FROM "set" s WHERE NOT ${OPEN} AND recorded <> state ORDER BY started_at, id LIMIT 100`,
+      )
+      return rows.filter(({ holder }) => holder === null || isGone(holder)).map(setRowOf)
+    },
 
     async askToCrawl(setId, owner) {
       // One after the other: who commits later has the later time.

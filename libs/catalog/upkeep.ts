@@ -9,12 +9,14 @@ import type { FileRows } from './file-row.js'
 import { hostNumber, vaultNumber } from './places.js'
 import type { PrismaDoor } from './prisma-door.js'
 import { forgetProblemsOf } from './problems.js'
+import { restoreSet } from './restore-set.js'
 import { finishStored, STORED, storedValues, writePages } from './stored.js'
 import { isUuid } from './uuid.js'
 
 const BUNDLES_A_PAGE = 1000
 /** SQL: all that is known of the set came from manifests. */
-const REBUILT = `options ? 'rebuilt'`
+const FROM_MANIFESTS = `rebuilt AND records = 0`
+const NO_RECORD = 'its record is not in the vault: it was interrupted while its tree was crawled, or the record was lost'
 
 export function upkeepVerbs(database: Database, fileRows: FileRows, prisma: PrismaDoor): UpkeepVerbs {
   return {
@@ -62,6 +64,7 @@ export function upkeepVerbs(database: Database, fileRows: FileRows, prisma: Pris
     },
 
     adoptBundle: (facts, vault, stored) => adoptBundle(database, fileRows, facts, vault, stored),
+    restoreSet: (set, vault, parts) => restoreSet(database, set, vault, parts),
 
     async reclaimPlans() {
       // Whoever is at it already is not waited for.
@@ -148,8 +151,8 @@ async function adoptBundle(
   const prepared = typeof entries === 'function' ? undefined : await fileRows.prepare(host, entries)
   return database.transaction(async (connection) => {
     await connection.query(
-      `INSERT INTO "set" (id, host, vault, vault_url, roots, description, tags, options, state, started_at, finished_at)
-       VALUES ($1, $2, $3, $4, $5, $6, $7, '{"rebuilt": true}', 'archived', $8, $9) ON CONFLICT DO NOTHING`,
+      `INSERT INTO "set" (id, host, vault, vault_url, roots, description, tags, options, state, reason, started_at, finished_at, rebuilt)
+       VALUES ($1, $2, $3, $4, $5, $6, $7, '{}', $10, $11, $8, $9, TRUE) ON CONFLICT DO NOTHING`,
       [
         facts.setId,
         host,
@@ -160,6 +163,8 @@ async function adoptBundle(
         facts.tags.map(cleanText),
         facts.setStartedAt,
         stored.archivedAt,
+        facts.hasRecord ? 'partial' : 'archived',
+        facts.hasRecord ? NO_RECORD : null,
       ],
     )
     const made = await connection.query(
@@ -190,8 +195,8 @@ async function adoptBundle(
     if (isNew) {
       await connection.query(
         `UPDATE "set" SET files_planned = files_planned + $2, bytes_planned = bytes_planned + $3,
-           files_found = files_found + CASE WHEN ${REBUILT} THEN $2 ELSE 0 END,
-           finished_at = CASE WHEN ${REBUILT} THEN greatest(finished_at, $4) ELSE finished_at END
+           files_found = files_found + CASE WHEN ${FROM_MANIFESTS} THEN $2 ELSE 0 END,
+           finished_at = CASE WHEN ${FROM_MANIFESTS} THEN greatest(finished_at, $4) ELSE finished_at END
          WHERE id = $1`,
         [facts.setId, rows.files, rows.bytes, stored.archivedAt],
       )

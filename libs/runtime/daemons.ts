@@ -1,5 +1,5 @@
 /** The long-running parts, as `firn worker`, `firn retriever` and `firn up` run them: until a signal comes. */
-import { keepReconciling, reconcile } from '#libs/archive/reconcile.js'
+import { endSets, keepReconciling, reconcile } from '#libs/archive/reconcile.js'
 import { runRetriever as keepRetrieving } from '#libs/archive/retriever.js'
 import { watchRetrievals } from '#libs/archive/watch-retrievals.js'
 import { startWorkers } from '#libs/archive/work.js'
@@ -29,7 +29,7 @@ export async function runWorkers(
   const finishSoon = () => {
     finishing ??= setTimeout(() => {
       finishing = undefined
-      catalog.finishSets(runtime.isGone).catch((error) => log.debug({ error: String(error) }, 'sets not finished'))
+      endSets(parts).catch((error) => log.debug({ error: String(error) }, 'sets not finished'))
     }, FINISH_MS)
   }
   const workers = await startWorkers(parts, {

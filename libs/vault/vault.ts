@@ -33,9 +33,9 @@ export interface Vault {
 
   /**
    * Begins an object of unknown size. Cold class, if the vault has classes. `expectedBytes`: about how large it will be, where that is
-   * known; the parts that it travels in are chosen by it.
+   * known; the parts that it travels in are chosen by it. `warm`: in the class of what is put.
    */
-  upload(key: string, options?: CallOptions & { expectedBytes?: number }): Promise<Upload>
+  upload(key: string, options?: CallOptions & { expectedBytes?: number; warm?: boolean }): Promise<Upload>
 
   /**
    * A small object in one step, in a class that needs no thaw (manifests, `firn-vault.json`). `replace`: the one exception to

@@ -171,10 +171,14 @@ export function openGlacierVault(options: GlacierVaultOptions): Vault {
       }
     },
 
-    async upload(key, { signal, expectedBytes } = {}) {
+    async upload(key, { signal, expectedBytes, warm } = {}) {
       signal?.throwIfAborted()
       checkArchiveKey(key)
       const call = signal ? { signal } : {}
+      if (warm) {
+        await refuseTaken(key, call)
+        return companion.upload(key, { ...call, warm })
+      }
       const partBytes = partBytesFor(expectedBytes)
       await refuseTaken(key, call)
       return beginUpload({ key, vaultId: id, service, companion, partBytes, memory, now }, call)

@@ -40,10 +40,15 @@ interface SentPart {
   readonly etag: string | undefined
 }
 
-export function beginUpload(parts: UploadParts, key: string, { signal }: Signalled): Upload {
+export function beginUpload(
+  parts: UploadParts,
+  key: string,
+  { signal, warm }: Signalled & { warm?: boolean | undefined },
+): Upload {
   const { door, writes, memory, sizes } = parts
   const { client, send, checksums, place } = door
   const target = door.at(key)
+  const storageClass = warm ? place.manifestClass : place.storageClass
 
   let bytes = 0
   /** The part being filled. */
@@ -88,7 +93,7 @@ export function beginUpload(parts: UploadParts, key: string, { signal }: Signall
   async function begin(): Promise<void> {
     const command = new CreateMultipartUploadCommand({
       ...target,
-      ...(place.storageClass !== undefined && { StorageClass: place.storageClass as 'STANDARD' }),
+      ...(storageClass !== undefined && { StorageClass: storageClass as 'STANDARD' }),
       ...(checksums.mode === 'sha256' && { ChecksumAlgorithm: 'SHA256' as const, ChecksumType: 'COMPOSITE' as const }),
     })
     const onRetry = () => {
@@ -211,7 +216,7 @@ export function beginUpload(parts: UploadParts, key: string, { signal }: Signall
 
   async function completeWhole(): Promise<void> {
     const body = filling ? filling.memory.buffer.subarray(0, filling.filled) : new Uint8Array()
-    const composite = await writes.put(key, body, { signal, storageClass: place.storageClass, tries: STORING_TRIES })
+    const composite = await writes.put(key, body, { signal, storageClass, tries: STORING_TRIES })
     parts.onComplete(key, { bytes, composite })
   }
 

@@ -92,9 +92,9 @@ export async function openS3Vault(place: S3Place, options: S3VaultOptions): Prom
       })
     },
 
-    async upload(key, { signal } = {}) {
+    async upload(key, { signal, warm } = {}) {
       signal?.throwIfAborted()
-      return beginUpload({ door, writes, memory, sizes, onComplete: remember }, key, { signal })
+      return beginUpload({ door, writes, memory, sizes, onComplete: remember }, key, { signal, warm })
     },
 
     async put(key, bytes, { replace, signal } = {}) {

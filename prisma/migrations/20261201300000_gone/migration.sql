@@ -12,6 +12,12 @@ CREATE TABLE "gone" (
 -- For the set's record, which lists them.
 CREATE INDEX "gone_set_idx" ON "gone" ("set", "directory", "name");
 ALTER TABLE "set" ADD COLUMN "files_gone" BIGINT NOT NULL DEFAULT 0;
--- Records of the set that its vault holds, and the state that the last one says. No state: none is due, as of sets of versions before.
+-- Records of the set that its vault holds, and the state that the last one says; '' while the first is due, NULL of sets of versions that
+-- wrote none.
 ALTER TABLE "set" ADD COLUMN "records" INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE "set" ADD COLUMN "recorded" TEXT;
+-- Sets that are over, and whose last record does not say so.
+CREATE INDEX "set_unrecorded_idx" ON "set" ("started_at") WHERE "recorded" <> "state";
+-- It was not archived by this catalog, but found in a vault.
+ALTER TABLE "set" ADD COLUMN "rebuilt" BOOLEAN NOT NULL DEFAULT FALSE;
+UPDATE "set" SET "rebuilt" = TRUE, "options" = '{}' WHERE "options" ? 'rebuilt';

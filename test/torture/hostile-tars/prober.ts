@@ -149,6 +149,7 @@ async function rebuild(outcome: Outcome): Promise<readonly Entry[] | undefined> 
   const catalog = {
     knownBundles: async () => new Map(),
     attemptSecret: async () => undefined,
+    restoreSet: async () => false,
     adoptBundle: async (_facts: unknown, _vault: unknown, stored: StoredBundle) => {
       const entries: Entry[] = []
       for await (const page of (stored.entries as EntryPages)()) entries.push(...page)

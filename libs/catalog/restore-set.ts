@@ -1,0 +1,176 @@
+/** A set as its record tells it: its state, counts and problems, bundles that were never stored, and what was gone. */
+import { FirnError } from '#libs/errors/errors.js'
+import { nameOf, parentOf, type Raw, rawToBytes } from '#libs/os/raw.js'
+import type { RestoredSet, RestoredSetPart } from './catalog.js'
+import { cleanJson, cleanText } from './clean-text.js'
+import type { Connection, Database } from './database.js'
+import { openDirectories, toBytes } from './directories.js'
+import { hostNumber, vaultNumber } from './places.js'
+
+const PAGE = 1_000
+const OVER: ReadonlySet<string> = new Set(['archived', 'partial', 'failed', 'cancelled'])
+const NOT_STORED: ReadonlySet<string> = new Set(['failed', 'cancelled'])
+
+/** False where the catalog has the set of its own, and knows better. */
+export async function restoreSet(
+  database: Database,
+  set: RestoredSet,
+  vault: { url: string; id: string },
+  parts: () => AsyncIterable<RestoredSetPart>,
+): Promise<boolean> {
+  const host = await hostNumber(database, set.host)
+  const place = await vaultNumber(database, vault)
+  const directories = openDirectories(database)
+  const state = stateOf(set)
+  const { counts } = set
+  return database.transaction(async (connection) => {
+    const { rowCount } = await connection.query(
+      `INSERT INTO "set" AS s (id, host, vault, vault_url, roots, description, tags, options, state, reason, started_at, finished_at, marks,
+         files_found, files_unchanged, files_waiting, files_gone, files_skipped, files_failed, files_changed, files_planned, bytes_planned,
+         files_archived, bytes_archived, bundles, bundles_stored, bundles_failed, records, recorded, rebuilt)
+       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27,
+         $28, $29, TRUE)
+       ON CONFLICT (id) DO UPDATE SET (host, vault, roots, description, tags, options, state, reason, started_at, finished_at, marks,
+         files_found, files_unchanged, files_waiting, files_gone, files_skipped, files_failed, files_changed, files_planned, bytes_planned,
+         files_archived, bytes_archived, bundles, bundles_stored, bundles_failed, records, recorded) =
+         ROW (excluded.host, excluded.vault, excluded.roots, excluded.description, excluded.tags, excluded.options, excluded.state,
+         excluded.reason, excluded.started_at, excluded.finished_at, excluded.marks, excluded.files_found, excluded.files_unchanged,
+         excluded.files_waiting, excluded.files_gone, excluded.files_skipped, excluded.files_failed, excluded.files_changed,
+         excluded.files_planned, excluded.bytes_planned, excluded.files_archived, excluded.bytes_archived, excluded.bundles,
+         excluded.bundles_stored, excluded.bundles_failed, excluded.records, excluded.recorded)
+       WHERE s.rebuilt`,
+      [
+        set.id,
+        host,
+        place,
+        cleanText(vault.url),
+        set.roots.map(rawToBytes),
+        cleanText(set.description),
+        set.tags.map(cleanText),
+        cleanJson(set.options),
+        state,
+        set.reason === undefined ? null : cleanText(set.reason),
+        set.startedAt,
+        set.finishedAt ?? set.startedAt,
+        set.marks === undefined ? null : cleanJson(set.marks),
+        counts.found,
+        counts.unchanged,
+        counts.waiting,
+        counts.gone,
+        counts.skipped,
+        counts.failed,
+        counts.changed,
+        counts.plannedFiles,
+        counts.plannedBytes,
+        counts.archived,
+        counts.bytes,
+        counts.bundles,
+        counts.bundlesStored,
+        counts.bundlesFailed,
+        set.records,
+        state,
+      ],
+    )
+    if (rowCount === 0) return false
+    await connection.query('DELETE FROM problem WHERE "set" = $1', [set.id])
+    await connection.query('DELETE FROM gone WHERE "set" = $1', [set.id])
+    for await (const page of pagesOf(parts())) {
+      await addBundles(connection, set.id, place, page)
+      await addProblemsOf(connection, set.id, page)
+      const names = page.flatMap((part) =>
+        part.kind === 'gone' || part.kind === 'removed' ? [{ ...part.gone, kind: part.kind }] : [],
+      )
+      if (names.length > 0) {
+        const ids = await directories.idsOf(host, new Set(names.map(({ path }) => parentOf(path))))
+        await addGone(connection, set.id, names, ids)
+      }
+    }
+    return true
+  })
+}
+
+/** Nobody goes on with what was under way when its record was written. */
+function stateOf({ state, counts }: RestoredSet): string {
+  if (OVER.has(state)) return state
+  return counts.bundles > 0 && counts.bundlesStored === 0 ? 'failed' : 'partial'
+}
+
+async function* pagesOf(parts: AsyncIterable<RestoredSetPart>): AsyncGenerator<RestoredSetPart[]> {
+  let page: RestoredSetPart[] = []
+  for await (const part of parts) {
+    page.push(part)
+    if (page.length < PAGE) continue
+    yield page
+    page = []
+  }
+  if (page.length > 0) yield page
+}
+
+/** Those that were never stored: of the others their manifests tell more. */
+async function addBundles(connection: Connection, setId: string, vault: number, page: readonly RestoredSetPart[]): Promise<void> {
+  const bundles = page.flatMap((part) => (part.kind === 'bundle' && part.bundle.key === undefined ? [part.bundle] : []))
+  if (bundles.length === 0) return
+  await connection.query(
+    `INSERT INTO bundle AS b (id, "set", vault, state, attempt, files, entries, bytes, reason)
+     SELECT id::uuid, $1, $2, state, attempt, files, entries, bytes, reason
+     FROM unnest($3::text[], $4::text[], $5::int[], $6::int[], $7::int[], $8::bigint[], $9::text[])
+       AS u (id, state, attempt, files, entries, bytes, reason)
+     ON CONFLICT (id) DO NOTHING`,
+    [
+      setId,
+      vault,
+      bundles.map(({ bundle }) => bundle),
+      bundles.map(({ state }) => (NOT_STORED.has(state) ? state : 'failed')),
+      bundles.map(({ attempt }) => attempt),
+      bundles.map(({ files }) => files),
+      bundles.map(({ entries }) => entries),
+      bundles.map(({ fileBytes }) => fileBytes),
+      bundles.map(({ state, reason }) => {
+        if (reason !== undefined) return cleanText(reason)
+        return NOT_STORED.has(state) ? null : 'it was not stored when the record of its set was written'
+      }),
+    ],
+  )
+}
+
+async function addProblemsOf(connection: Connection, setId: string, page: readonly RestoredSetPart[]): Promise<void> {
+  const problems = page.flatMap((part) => (part.kind === 'problem' ? [part.problem] : []))
+  if (problems.length === 0) return
+  await connection.query(
+    `INSERT INTO problem ("set", bundle, kind, path, reason)
+     SELECT $1, (SELECT number FROM bundle b WHERE b.id = bundle::uuid), kind, ${toBytes('path')}, reason
+     FROM unnest($2::text[], $3::text[], $4::text[], $5::text[]) WITH ORDINALITY AS p (bundle, kind, path, reason, ord) ORDER BY ord
+     ON CONFLICT DO NOTHING`,
+    [
+      setId,
+      problems.map(({ bundle }) => bundle ?? null),
+      problems.map(({ kind }) => kind),
+      problems.map(({ path }) => path),
+      problems.map(({ reason }) => cleanText(reason)),
+    ],
+  )
+}
+
+async function addGone(
+  connection: Connection,
+  setId: string,
+  names: readonly { path: Raw; at: Date; kind: 'gone' | 'removed' }[],
+  directories: ReadonlyMap<Raw, bigint>,
+): Promise<void> {
+  await connection.query(
+    `INSERT INTO gone (directory, name, "set", removed, at)
+     SELECT directory, ${toBytes('name')}, $1, removed, at
+     FROM unnest($2::int[], $3::text[], $4::bool[], $5::timestamptz[]) AS g (directory, name, removed, at) ON CONFLICT DO NOTHING`,
+    [
+      setId,
+      names.map(({ path }) => {
+        const id = directories.get(parentOf(path))
+        if (id === undefined) throw new FirnError('database', 'A directory that was just made is not there.')
+        return id
+      }),
+      names.map(({ path }) => nameOf(path)),
+      names.map(({ kind }) => kind === 'removed'),
+      names.map(({ at }) => at),
+    ],
+  )
+}
