@@ -21,7 +21,7 @@ export async function restoreSet(
   const host = await hostNumber(database, set.host)
   const place = await vaultNumber(database, vault)
   const directories = openDirectories(database)
-  const state = stateOf(set)
+  const state = OVER.has(set.state) ? set.state : 'partial'
   const { counts } = set
   return database.transaction(async (connection) => {
     const { rowCount } = await connection.query(
@@ -68,7 +68,7 @@ export async function restoreSet(
         counts.bundlesStored,
         counts.bundlesFailed,
         set.records,
-        state,
+        set.state,
       ],
     )
     if (rowCount === 0) return false
@@ -85,15 +85,25 @@ export async function restoreSet(
         await addGone(connection, set.id, names, ids)
       }
     }
+    if (!OVER.has(set.state)) await countAnew(connection, set.id)
     return true
   })
 }
 
-/** Nobody goes on with what was under way when its record was written. */
-function stateOf({ state, counts }: RestoredSet): string {
-  if (OVER.has(state)) return state
-  return counts.bundles > 0 && counts.bundlesStored === 0 ? 'failed' : 'partial'
-}
+/** What was under way when its record was written: nobody goes on with it, and more of it may have been stored since then. */
+const INTERRUPTED = 'it was not over when its last record was written'
+
+const countAnew = (connection: Connection, setId: string) =>
+  connection.query(
+    `UPDATE "set" s SET bundles = b.all, bundles_stored = b.stored, bundles_failed = b.all - b.stored, files_archived = b.files,
+       bytes_archived = b.bytes, state = CASE WHEN b.all > 0 AND b.stored = 0 THEN 'failed' ELSE 'partial' END, reason = coalesce(reason, $2)
+     FROM (
+       SELECT count(*) AS all, count(*) FILTER (WHERE stored) AS stored, coalesce(sum(files) FILTER (WHERE stored), 0) AS files,
+         coalesce(sum(bytes) FILTER (WHERE stored), 0) AS bytes
+       FROM (SELECT files, bytes, state IN ('stored', 'missing', 'damaged') AS stored FROM bundle WHERE "set" = $1) b
+     ) b WHERE s.id = $1`,
+    [setId, INTERRUPTED],
+  )
 
 async function* pagesOf(parts: AsyncIterable<RestoredSetPart>): AsyncGenerator<RestoredSetPart[]> {
   let page: RestoredSetPart[] = []

@@ -21,7 +21,7 @@ const OPEN = `state IN ('crawling', 'archiving')`
 /** Nothing of it is under way any more. */
 const IS_DONE = `state = 'archiving' AND bundles = bundles_stored + bundles_failed`
 const FINISH = `
-  UPDATE "set" SET finished_at = now(), state = CASE
+  UPDATE "set" SET finished_at = date_trunc('milliseconds', now()), state = CASE
     WHEN bundles > 0 AND bundles_stored = 0 THEN 'failed'
     WHEN bundles_failed > 0 OR files_skipped + files_failed + files_changed > 0 THEN 'partial'
     ELSE 'archived' END
@@ -277,7 +277,7 @@ export function setVerbs(database: Database): SetVerbs {
 
     async failSet(setId, reason) {
       await database.query(
-        `UPDATE "set" SET state = 'failed', reason = $2, finished_at = now(), lease_owner = NULL, lease_until = NULL WHERE id = $1 AND ${OPEN}`,
+        `UPDATE "set" SET state = 'failed', reason = $2, finished_at = date_trunc('milliseconds', now()), lease_owner = NULL, lease_until = NULL WHERE id = $1 AND ${OPEN}`,
         [setId, cleanText(reason)],
       )
     },
@@ -286,7 +286,7 @@ export function setVerbs(database: Database): SetVerbs {
       return database.transaction(async (connection) => {
         // First: from then on nothing is planned for it.
         await connection.query(
-          `UPDATE "set" SET state = 'cancelled', reason = $2, finished_at = now(), lease_owner = NULL, lease_until = NULL
+          `UPDATE "set" SET state = 'cancelled', reason = $2, finished_at = date_trunc('milliseconds', now()), lease_owner = NULL, lease_until = NULL
            WHERE id = $1 AND ${OPEN}`,
           [setId, cleanText(reason)],
         )
