@@ -59,7 +59,7 @@ export async function archive(context: Context): Promise<ExitCode> {
   const ended = await run.perform(() => archiveRun(run.parts, request, run.options))
   let kept = 0
   if (flags.deleteAfterArchive && ended.state !== 'failed' && ended.state !== 'cancelled') {
-    const parts = { catalog: await runtime.catalog(), source: runtime.source, by: runtime.by }
+    const parts = { catalog: await runtime.catalog(), source: runtime.source, by: runtime.by, owner: runtime.owner }
     const remove = (events: RemoveEvents) => removeArchived(parts, vault, { ...planned, id: ended.id }, runtime.leaveOut, events)
     if (!flags.yes) await confirmRemoval(context, roots, remove)
     const removed = await remove({
@@ -123,12 +123,18 @@ async function dryRun(context: Context, runtime: Runtime, planned: Parameters<ty
   )
   if (flags.deleteAfterArchive) {
     const vault = await runtime.vaults.open(context.config.vaultUrl)
-    await removeArchived({ catalog, source: runtime.source, by: runtime.by }, vault, planned, runtime.leaveOut, {
-      dryRun: true,
-      signal,
-      onRemoved: (path) => reporter.result(`remove ${shown(path)}`),
-      onKept: (path, reason) => reporter.note(`would keep ${shown(path)}: ${reason}`),
-    })
+    await removeArchived(
+      { catalog, source: runtime.source, by: runtime.by, owner: runtime.owner },
+      vault,
+      planned,
+      runtime.leaveOut,
+      {
+        dryRun: true,
+        signal,
+        onRemoved: (path) => reporter.result(`remove ${shown(path)}`),
+        onKept: (path, reason) => reporter.note(`would keep ${shown(path)}: ${reason}`),
+      },
+    )
   }
   await reporter.message('summary', {
     files_found: totals.found,

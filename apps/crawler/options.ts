@@ -19,6 +19,7 @@ export interface ArchiveFlags {
   readonly time: 'atime' | 'mtime' | 'ctime'
   readonly dryRun?: boolean
   readonly cifs?: boolean
+  readonly xattrs?: boolean
   readonly nfs4?: boolean
   readonly include?: string[]
   readonly exclude?: string[]
@@ -56,7 +57,8 @@ export function archiveOptions(command: Command): Command {
     )
     .option('-n, --dry-run', 'print each bundle that would be made, and the totals; write, send and record nothing')
     .option('-e, --cifs', 'keep CIFS security descriptors')
-    .option('-f, --nfs4', 'keep NFSv4 ACLs, POSIX ACLs and xattrs')
+    .option('--no-xattrs', 'without user.* xattrs, POSIX ACLs and capabilities, which are kept by default')
+    .option('-f, --nfs4', 'keep all other xattrs too: NFSv4 ACLs, trusted.*, labels')
     .option('--include <glob>', 'only files that match (repeatable)', collect)
     .option('--exclude <glob>', 'nothing that matches (repeatable)', collect)
     .option('--one-file-system', 'do not enter other file systems')
@@ -135,6 +137,8 @@ export function crawlOptionsFrom(
   limits: { filesPerBundle: number; bundleBytes: number },
   nowMs = Date.now(),
 ): CrawlOptions {
+  if (flags.nfs4 && flags.xattrs === false)
+    throw new FirnError('usage', '-f keeps all xattrs and --no-xattrs keeps none: give one of them')
   const before = (days: string | undefined, flag: string): bigint | undefined => {
     if (days === undefined) return undefined
     const number = Number(days)
@@ -154,7 +158,7 @@ export function crawlOptionsFrom(
   return {
     ...limits,
     force: flags.force ?? false,
-    keep: { xattrs: flags.nfs4 ?? false, cifs: flags.cifs ?? false },
+    keep: { xattrs: flags.nfs4 ? 'all' : flags.xattrs === false ? 'none' : 'usual', cifs: flags.cifs ?? false },
     walk: {
       recursive: flags.recursive ?? false,
       oneFileSystem: flags.oneFileSystem ?? false,

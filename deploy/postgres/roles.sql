@@ -7,7 +7,7 @@ REVOKE ALL ON SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO firn_crawler, firn_worker, firn_retriever, firn_finder, firn_reader;
 
 -- All read the catalog. The secrets that prove attempts are the workers' alone; who asked for what is the finders' and the readers'.
-GRANT SELECT ON _prisma_migrations, catalog, host, vault, "set", awaited, gone, directory, owner, file, problem, worker, duty, retrieval, item
+GRANT SELECT ON _prisma_migrations, catalog, host, vault, "set", awaited, gone, looked, aside, directory, owner, file, problem, worker, duty, retrieval, item
   TO firn_crawler, firn_worker, firn_retriever, firn_finder, firn_reader;
 GRANT SELECT (number, id, "set", vault, state, indexed, attempt, lease_owner, lease_until, plan, files, entries, bytes, key, archive_id,
   tar_bytes, tar_sha256, checksum, adopted, archived_at, reason, changed_at) ON bundle TO firn_crawler, firn_retriever, firn_finder, firn_reader;
@@ -16,7 +16,7 @@ GRANT SELECT ON audit TO firn_finder, firn_reader;
 -- Plans sets and bundles. It may not say that anything is stored, nor what was.
 GRANT INSERT, UPDATE ON host, vault, "set" TO firn_crawler;
 GRANT INSERT, DELETE ON problem, awaited TO firn_crawler;
-GRANT INSERT, UPDATE, DELETE ON gone TO firn_crawler;
+GRANT INSERT, UPDATE, DELETE ON gone, looked, aside TO firn_crawler;
 GRANT INSERT (id, "set", vault, state, plan, files, entries, bytes) ON bundle TO firn_crawler;
 GRANT INSERT, UPDATE, DELETE ON worker TO firn_crawler;
 

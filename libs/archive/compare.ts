@@ -1,5 +1,7 @@
 /** "Must it travel?": what a walk sees beside what stored bundles and live plans hold. */
+
 import type { HeldBytes, PlannedEntry } from '#libs/bundle/entry.js'
+import type { Keep } from '#libs/bundle/xattrs.js'
 import type { HeldFile, HeldLookup } from '#libs/catalog/catalog.js'
 import { parentOf, type Raw } from '#libs/os/raw.js'
 import type { WalkPage } from '#libs/walk/source.js'
@@ -12,7 +14,12 @@ export interface ComparedPage {
   readonly tooLarge: readonly PlannedEntry[]
   /** Directories that hold every name that any vault has of them. */
   readonly complete: ReadonlySet<Raw>
+  /** Directories in which entries were looked at, because less was kept of them than is asked for; false where one had more. */
+  readonly looked: ReadonlyMap<Raw, boolean>
 }
+
+/** Whether an entry has xattrs that `kept` did not keep and this run does. */
+export type HasMore = (entry: PlannedEntry, kept: Keep) => boolean
 
 /**
  * A page of the walk: whole directories first, and only of those that are not as they were stored each entry. `setId` is the set that is
@@ -21,13 +28,19 @@ export interface ComparedPage {
 export async function comparePage(
   held: HeldLookup,
   page: WalkPage,
-  { force, limit, setId }: { readonly force: boolean; readonly limit: number; readonly setId?: string },
+  {
+    force,
+    limit,
+    setId,
+    hasMore,
+  }: { readonly force: boolean; readonly limit: number; readonly setId?: string; readonly hasMore?: HasMore },
 ): Promise<ComparedPage> {
   const isTooLarge = ({ type, size }: PlannedEntry) => type === 'file' && size > limit
   const tooLarge = page.ranges.some(({ largest }) => largest > limit) ? page.entries.filter(isTooLarge) : []
   const fitting = () => (tooLarge.length === 0 ? page.entries : page.entries.filter((entry) => !isTooLarge(entry)))
   const complete = new Set<Raw>()
-  if (force) return { unchanged: 0, compared: fitting().map((entry) => ({ entry, is: 'new' })), tooLarge, complete }
+  const looked = new Map<Raw, boolean>()
+  if (force) return { unchanged: 0, compared: fitting().map((entry) => ({ entry, is: 'new' })), tooLarge, complete, looked }
 
   const wholes = wholesOf(page)
   const answers = await held.match(page.ranges, { setId, wholes })
@@ -41,10 +54,16 @@ export async function comparePage(
     else unchanged += files
   })
   // Entries are put together only where somebody looks at them.
-  if (open.size === 0) return { unchanged, compared: [], tooLarge, complete }
+  if (open.size === 0) return { unchanged, compared: [], tooLarge, complete, looked }
   const entries = fitting().filter(({ path }) => open.has(parentOf(path)))
-  const compared = await compare(held, entries, (directory) => open.get(directory) === 'look')
-  return { unchanged, compared, tooLarge, complete }
+  const noting: HasMore = (entry, kept) => {
+    const more = hasMore?.(entry, kept) ?? false
+    const directory = parentOf(entry.path)
+    looked.set(directory, (looked.get(directory) ?? true) && !more)
+    return more
+  }
+  const compared = await compare(held, entries, (directory) => open.get(directory) === 'look', { hasMore: noting })
+  return { unchanged, compared, tooLarge, complete, looked }
 }
 
 /** Directories whose entries on this page are all that they hold. */
@@ -54,8 +73,11 @@ function wholesOf({ listings }: WalkPage): Set<Raw> {
 }
 
 /** `setId`: of the set whose bundle has this path, as it is now or as it was. */
-export type Compared = { readonly entry: PlannedEntry; readonly setId?: string } & (
-  | { readonly is: 'new' }
+export type Compared = {
+  readonly entry: PlannedEntry
+  readonly setId?: string
+} /** `more`: only because it has more than was kept. */ & (
+  | { readonly is: 'new'; readonly more?: boolean }
   /** In the plan of that bundle, which is not stored yet. */
   | { readonly is: 'live'; readonly bundle: string }
   /** `bundles`: the one that lists it and the one that holds its bytes. */
@@ -70,15 +92,19 @@ export async function compare(
   held: Pick<HeldLookup, 'lookup'>,
   entries: readonly PlannedEntry[],
   mayHold: (directory: Raw) => boolean = () => true,
-  { hashed = false }: { hashed?: boolean } = {},
+  { hashed = false, hasMore = () => false }: { hashed?: boolean; hasMore?: HasMore } = {},
 ): Promise<Compared[]> {
   const asked = entries.filter(({ path }) => mayHold(parentOf(path))).map(({ path }) => path)
   const answers = await held.lookup(asked)
   const known = new Map(asked.map((path, index) => [path, answers[index]]))
-  return entries.map((entry) => judge(entry, known.get(entry.path), hashed))
+  return entries.map((entry) => judge(entry, known.get(entry.path), { hashed, hasMore }))
 }
 
-function judge(entry: PlannedEntry, known: HeldFile | undefined, hashed: boolean): Compared {
+function judge(
+  entry: PlannedEntry,
+  known: HeldFile | undefined,
+  { hashed, hasMore }: { hashed: boolean; hasMore: HasMore },
+): Compared {
   if (known === undefined) return { entry, is: 'new' }
   const { sha256, offset } = known
   // What was gone since then is back: whichever set had it, it is new to the tree.
@@ -90,6 +116,9 @@ function judge(entry: PlannedEntry, known: HeldFile | undefined, hashed: boolean
   const held = sha256 === undefined || offset === undefined ? undefined : { bundle: known.dataBundle, offset, sha256 }
   if (known.ctimeNs === entry.ctimeNs && known.ino === entry.ino && !known.gone) {
     if (known.live) return { entry, ...own, is: 'live', bundle: known.bundle }
+    if (known.keptLess && !known.live && hasMore(entry, known.keptLess)) {
+      return { entry: entry.type === 'file' && held ? { ...entry, held } : entry, ...own, is: 'new', more: true }
+    }
     if (!known.fresh || hashed)
       return { entry, ...own, is: 'unchanged', bundles: [known.bundle, known.dataBundle], ...(held && { held }) }
   }

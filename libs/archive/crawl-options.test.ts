@@ -15,7 +15,7 @@ function request(more: Partial<SetRequest> = {}, options: Partial<CrawlOptions> 
       filesPerBundle: 1000,
       bundleBytes: 500,
       force: false,
-      keep: { xattrs: false, cifs: false },
+      keep: { xattrs: 'none', cifs: false },
       walk: { recursive: true, oneFileSystem: false, include: [], exclude: ['*.tmp'] },
       ...options,
     }),
@@ -66,7 +66,7 @@ test.each([
   ['host', request({ host: 'beta' })],
   ['what is excluded', request({}, { walk: { recursive: true, oneFileSystem: false, include: [], exclude: [] } })],
   ['limits', request({}, { filesPerBundle: 10 })],
-  ['what is kept', request({}, { keep: { xattrs: true, cifs: false } })],
+  ['what is kept', request({}, { keep: { xattrs: 'all', cifs: false } })],
 ])('another %s is another request', (_what, other) => {
   expect(isSameRequest(kept(other), request())).toBe(false)
 })

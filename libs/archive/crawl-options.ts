@@ -1,5 +1,6 @@
 /** The options of a crawl as a set keeps them: JSON-safe, with absolute times, so that an interrupted crawl can be done again. */
 import { isDeepStrictEqual } from 'node:util'
+import type { Keep } from '#libs/bundle/xattrs.js'
 import type { SetRequest } from '#libs/catalog/catalog.js'
 import type { WalkRequest } from '#libs/walk/source.js'
 
@@ -8,7 +9,7 @@ export interface CrawlOptions {
   readonly bundleBytes: number
   /** Also what is archived already. */
   readonly force: boolean
-  readonly keep: { readonly xattrs: boolean; readonly cifs: boolean }
+  readonly keep: Keep
   readonly walk: Omit<WalkRequest, 'roots' | 'realRoots' | 'leaveOut'>
   /** The ages in days, as typed: the times made of them differ at each run of the same command. */
   readonly ages?: { readonly olderThan?: string | undefined; readonly newerThan?: string | undefined }
@@ -35,7 +36,8 @@ export function optionsToJson(options: CrawlOptions): Record<string, unknown> {
 
 /** The reverse of `optionsToJson`. */
 export function optionsFromJson(json: Readonly<Record<string, unknown>>): CrawlOptions {
-  const options = json as unknown as CrawlOptions
+  const { keep, ...rest } = json as unknown as CrawlOptions
+  const options = { ...rest, keep: keepFrom(keep) }
   const age = options.walk.age as undefined | { time: 'atime' | 'mtime' | 'ctime'; olderThanNs?: string; newerThanNs?: string }
   if (age === undefined) return options
   const { olderThanNs, newerThanNs } = age
@@ -52,14 +54,20 @@ export function optionsFromJson(json: Readonly<Record<string, unknown>>): CrawlO
   }
 }
 
+/** Versions before kept either all xattrs or none. */
+const keepFrom = (keep: { xattrs: Keep['xattrs'] | boolean; cifs: boolean } = { xattrs: false, cifs: false }): Keep => ({
+  ...keep,
+  xattrs: keep.xattrs === true ? 'all' : keep.xattrs === false ? 'none' : keep.xattrs,
+})
+
 /** Whether two requests are of the same command, given again: then the second goes on with what the first left. */
 export const isSameRequest = (a: SetRequest, b: SetRequest): boolean => isDeepStrictEqual(asTyped(a), asTyped(b))
 
 function asTyped({ host, roots, description, tags, options, vaultId }: SetRequest): unknown {
-  const { walk, ages, ...more } = options as unknown as CrawlOptions
+  const { walk, ages, keep, ...more } = options as unknown as CrawlOptions
   const { age, ...filters } = walk ?? {}
   const times = ages === undefined ? age : age && { time: age.time, ...ages }
   // As a row of the catalog gives it back.
-  const json = JSON.parse(JSON.stringify({ ...more, filters, times }))
+  const json = JSON.parse(JSON.stringify({ ...more, keep: keepFrom(keep), filters, times }))
   return { host, roots: [...roots].sort(), description, tags: [...tags].sort(), vaultId, ...json }
 }

@@ -6,14 +6,18 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { type Cut, createCutter } from '#libs/bundle/cut.js'
 import { isFile, type PlannedEntry, type Problem } from '#libs/bundle/entry.js'
 import { encodePlan } from '#libs/bundle/plan.js'
+import { hasMoreThan, type Keep } from '#libs/bundle/xattrs.js'
 import type { Catalog, SetRow } from '#libs/catalog/catalog.js'
+import { errnoOf } from '#libs/errors/errors.js'
 import { oneAhead } from '#libs/os/one-ahead.js'
 import { isWithin, type Raw } from '#libs/os/raw.js'
+import { TreeAccess } from '#libs/os/tree-access.js'
 import type { JobQueue } from '#libs/queue/queue.js'
 import type { Vault } from '#libs/vault/vault.js'
 import type { Source, WalkPage, WalkRequest } from '#libs/walk/source.js'
 import { isWalkedBy } from '#libs/walk/tree/filters.js'
-import { comparePage } from './compare.js'
+import { mayBeAside } from './aside.js'
+import { type Compared, type ComparedPage, comparePage, type HasMore } from './compare.js'
 import { type CrawlOptions, optionsFromJson } from './crawl-options.js'
 import { goneNames } from './gone-names.js'
 import { keepLease } from './keep-lease.js'
@@ -40,6 +44,8 @@ export interface CrawlParts {
     | 'interruptedSets'
     | 'workers'
     | 'noteGone'
+    | 'noteLooked'
+    | 'asides'
     | 'wouldBeGone'
     | 'earlierMarks'
   >
@@ -84,6 +90,7 @@ export async function crawl(
   const marks = { ...marksOf(set.roots), ...(expected.length > 0 && { expected }) }
   await catalog.markRoots(set.id, owner, marks)
   const gone = goneNames(catalog, set, strange)
+  const looked = lookedDirectories()
   const planned = {
     ...set,
     realRoots: crawledRoots({ marks }),
@@ -98,7 +105,8 @@ export async function crawl(
     problemsSeen,
     counted: counter.add,
     awaited: (bundles) => catalog.awaitBundles(set.id, bundles),
-    listed: async (page, complete) => {
+    listed: async (page, { complete, looked: lookedAt }) => {
+      await catalog.noteLooked(set.id, looked.done(page, lookedAt), crawlOptions.keep)
       const problems = await gone.note(page, complete)
       if (problems.length === 0) return
       await problemsSeen(problems)
@@ -210,15 +218,15 @@ interface PlanEvents extends CrawlEvents {
   readonly signal?: AbortSignal
   readonly problemsSeen: (problems: readonly Problem[]) => Promise<void>
   readonly counted: (more: Counts) => Promise<void>
-  /** After a page: what its directories hold, and those of them that hold all that any vault has of them. */
-  readonly listed?: (page: WalkPage, complete: ReadonlySet<Raw>) => Promise<void>
+  /** After a page: what is known of its directories. */
+  readonly listed?: (page: WalkPage, known: Pick<ComparedPage, 'complete' | 'looked'>) => Promise<void>
   /** Bundles of other sets that hold what was found. */
   readonly awaited?: (bundles: readonly string[]) => Promise<void>
 }
 
 /** The bundles that a crawl makes, in order: everything but hard links as the walk finds it, then the groups of hard links. */
 export async function* planSet(
-  parts: Pick<CrawlParts, 'source'> & { catalog: Pick<Catalog, 'openHeld' | 'openLinkStore'> },
+  parts: Pick<CrawlParts, 'source'> & { catalog: Pick<Catalog, 'openHeld' | 'openLinkStore' | 'asides'> },
   set: PlannedSet,
   leaveOut: readonly Raw[],
   events: PlanEvents,
@@ -231,18 +239,21 @@ export async function* planSet(
     host: set.host,
     vaultId: set.vaultId,
     ...(set.without && { without: set.without }),
+    keep: options.keep,
   })
+  using tree = new TreeAccess(set.roots, set.realRoots)
+  const hasMore = moreThanKept(tree, options.keep)
   const walk = parts.source.walk(walkRequest(set, leaveOut), signal ? { signal } : {})
 
   const limit = set.maxFileBytes ?? Number.POSITIVE_INFINITY
   const judged = async (page: WalkPage) => ({
     page,
-    ...(await comparePage(held, page, { force: options.force, limit, ...(set.id !== undefined && { setId: set.id }) })),
+    ...(await comparePage(held, page, { force: options.force, limit, hasMore, ...(set.id !== undefined && { setId: set.id }) })),
   })
   // While one page is dealt with, the next is looked up.
-  for await (const { page, tooLarge, compared, complete, unchanged: alike } of oneAhead(walk, judged)) {
+  for await (const { page, tooLarge, compared, unchanged: alike, ...known } of oneAhead(walk, judged)) {
     signal?.throwIfAborted()
-    await events.listed?.(page, complete)
+    await events.listed?.(page, known)
     for (const path of page.leftOut) events.onLeftOut?.(path)
     const problems = [...page.problems, ...tooLarge.map(({ path, size }) => largeProblem(path, size, set))]
     if (problems.length > 0) await events.problemsSeen(problems)
@@ -250,8 +261,10 @@ export async function* planSet(
     let waiting = 0
     const awaited = new Set<string>()
     const linked: PlannedEntry[] = []
+    const aside = await asidesAmong(parts.catalog, set.host, compared)
     for (const found of compared) {
       const { entry } = found
+      if (aside.has(entry.path)) continue
       // A crawl that is done again leaves alone what its own bundles have, whatever became of the file since: nothing counts twice.
       if (found.setId !== undefined && found.setId === set.id) continue
       // In the plan of another set that is under way: whoever runs this one waits for it.
@@ -265,8 +278,8 @@ export async function* planSet(
     }
     if (linked.length > 0) await links.add(linked)
     if (awaited.size > 0) await events.awaited?.([...awaited])
-    await events.counted({ found: page.found, unchanged, waiting })
-    events.onFound?.(page.found)
+    await events.counted({ found: page.found - aside.size, unchanged, waiting })
+    events.onFound?.(page.found - aside.size)
   }
 
   for await (const group of groupsOf(links.groups())) {
@@ -275,6 +288,55 @@ export async function* planSet(
     else yield* cutter.addGroup(asLinks(group))
   }
   yield* cutter.finish()
+}
+
+/** Sources that another command is removing at this moment: they have a name of their own while it does. */
+async function asidesAmong(
+  catalog: Pick<Catalog, 'asides'>,
+  host: string,
+  compared: readonly Compared[],
+): Promise<ReadonlySet<Raw>> {
+  const found = compared.filter(({ entry }) => mayBeAside(entry.path))
+  if (found.length === 0) return new Set()
+  const known = new Set((await catalog.asides(host)).map(({ aside }) => aside))
+  return new Set(found.map(({ entry }) => entry.path).filter((path) => known.has(path)))
+}
+
+/** For those whose set kept less than this run does. What cannot be looked at now tells so when it is packed, if it ever is. */
+export function moreThanKept(tree: TreeAccess, keep: Keep): HasMore {
+  return ({ path }, kept) => {
+    try {
+      using held = tree.hold(path)
+      return hasMoreThan(kept, keep, held)
+    } catch (error) {
+      if (errnoOf(error) === undefined) throw error
+      return false
+    }
+  }
+}
+
+/** Directories in which everything was looked at and nothing had more than was kept: nobody need look again. */
+function lookedDirectories(): { done(page: WalkPage, looked: ReadonlyMap<Raw, boolean>): Raw[] } {
+  /** Those that go over several pages: whether it may still be said of them. */
+  const begun = new Map<Raw, boolean>()
+  return {
+    done({ listings }, looked) {
+      const done: Raw[] = []
+      for (const { directory, last, others } of listings) {
+        const before = begun.get(directory)
+        const now = looked.get(directory)
+        // What a filter passes over was not looked at.
+        const clean = others.length === 0 && before !== false && now !== false
+        if (last !== undefined) {
+          if (!clean || now !== undefined || before !== undefined) begun.set(directory, clean)
+          continue
+        }
+        begun.delete(directory)
+        if (clean && (now ?? before) !== undefined) done.push(directory)
+      }
+      return done
+    },
+  }
 }
 
 const largeProblem = (path: Raw, size: number, { maxFileBytes, vaultId }: PlannedSet): Problem => ({

@@ -90,7 +90,7 @@ async function history() {
         ...small,
         bundleBytes: 1,
         force: false,
-        keep: { xattrs: false, cifs: false },
+        keep: { xattrs: 'none', cifs: false },
         walk: { recursive: true, oneFileSystem: false, include: [], exclude: [] },
       },
     },

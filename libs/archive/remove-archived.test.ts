@@ -1,3 +1,4 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import {
   chmodSync,
   closeSync,
@@ -14,12 +15,15 @@ import {
   writeSync,
 } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, beforeAll, expect, test } from '@jest/globals'
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import pg from 'pg'
 import { manifestKey, parseKey } from '#libs/bundle/key.js'
 import type { SetRow } from '#libs/catalog/catalog.js'
 import { FirnError } from '#libs/errors/errors.js'
+import { rawFromText } from '#libs/os/raw.js'
+import { STEPS } from '#libs/os/steps.js'
 import type { Vault } from '#libs/vault/vault.js'
+import { putBack } from './aside.js'
 import { optionsFromJson } from './crawl-options.js'
 import { removeArchived } from './remove-archived.js'
 import { openStory, type ScratchStory } from './scratch-story.js'
@@ -32,18 +36,31 @@ afterAll(async () => at[Symbol.asyncDispose]())
 
 const FILES = { 'a.txt': 'the first', 'b.txt': 'the second', 'c/d.txt': 'the third' }
 
-const remove = async (set: SetRow, options: { dryRun?: boolean; beforeEach?: (path: string) => void; vault?: Vault } = {}) => {
+interface Options {
+  dryRun?: boolean
+  beforeEach?: (path: string) => void
+  vault?: Vault
+  withoutLeases?: boolean
+}
+
+const remove = async (set: SetRow, options: Options = {}) => {
   const removed: string[] = []
   const kept = new Map<string, string>()
   const planned = { id: set.id, host: set.host, roots: set.roots, vaultId: set.vaultId, options: optionsFromJson(set.options) }
-  const count = await removeArchived(at.parts, options.vault ?? at.vault, planned, [], {
-    dryRun: options.dryRun ?? false,
-    onRemoved: (path) => {
-      removed.push(path)
-      options.beforeEach?.(path)
+  const count = await removeArchived(
+    { ...at.parts, withoutLeases: options.withoutLeases ?? false },
+    options.vault ?? at.vault,
+    planned,
+    [],
+    {
+      dryRun: options.dryRun ?? false,
+      onRemoved: (path) => {
+        removed.push(path)
+        options.beforeEach?.(path)
+      },
+      onKept: (path, reason) => kept.set(path, reason),
     },
-    onKept: (path, reason) => kept.set(path, reason),
-  })
+  )
   expect(count).toBe(removed.length)
   return { removed, kept }
 }
@@ -215,3 +232,70 @@ async function sql(text: string): Promise<void> {
   await client.query(text)
   await client.end()
 }
+
+describe('where there are no leases', () => {
+  const once = (moment: string, act: () => void) => {
+    const seen = (name: unknown) => {
+      if (name !== moment) return
+      unsubscribe(STEPS, seen)
+      act()
+    }
+    subscribe(STEPS, seen)
+    return { [Symbol.dispose]: () => void unsubscribe(STEPS, seen) }
+  }
+  const asides = () => at.catalog.asides('alpha')
+
+  test('a file is moved aside, looked at, and removed', async () => {
+    const { root, set } = await archived('aside')
+    let meanwhile: string[] = []
+    using _look = once('remove:aside', () => {
+      meanwhile = readdirSync(root)
+    })
+    const { removed, kept } = await remove(set, { withoutLeases: true })
+    expect([removed, [...kept]]).toEqual([paths(root), []])
+    expect(meanwhile.sort()).toEqual([expect.stringMatching(/^a\.txt\.firn-[0-9a-f]{16}$/), 'b.txt', 'c'])
+    expect([readdirSync(root), readdirSync(join(root, 'c')), await asides()]).toEqual([['c'], [], []])
+  })
+
+  test('one that is not what the vault holds has its name again, or, where that is taken by then, stays beside it', async () => {
+    const { root, set } = await archived('aside-kept', { 'x1.txt': 'first', 'x2.txt': 'other' })
+    await sql(`UPDATE file SET sha256 = decode(repeat('ab', 32), 'hex') WHERE name IN ('x1.txt', 'x2.txt')`)
+    using _taken = once('remove:aside', () => writeFileSync(join(root, 'x1.txt'), 'new'))
+    const { removed, kept } = await remove(set, { withoutLeases: true })
+    expect(removed).toEqual([])
+    expect(kept.get(join(root, 'x2.txt'))).toBe('its bytes are not those that the vault holds')
+    expect(kept.get(join(root, 'x1.txt'))).toMatch(
+      /its name was taken by then, so it is called "?x1\.txt\.firn-[0-9a-f]{16}"? now/,
+    )
+    const names = readdirSync(root).sort()
+    expect(names).toEqual(['x1.txt', expect.stringMatching(/^x1\.txt\.firn-/), 'x2.txt'])
+    expect(names.map((name) => readFileSync(join(root, name), 'utf8'))).toEqual(['new', 'first', 'other'])
+    expect(await asides()).toEqual([])
+  })
+
+  test('what a killed removal left is put back by the next command, and no crawl takes it for a file of its own', async () => {
+    const root = at.tree('aside-killed', { a: 'first', b: 'second', d: 'fourth' })
+    const file = (name: string) => ({
+      path: rawFromText(join(root, name)),
+      aside: rawFromText(join(root, `${name}.firn-0123456789abcdef`)),
+    })
+    for (const name of ['a', 'b', 'c', 'd']) await at.catalog.noteAside('alpha', 'process-1', file(name))
+    for (const name of ['a', 'b']) renameSync(join(root, name), `${join(root, name)}.firn-0123456789abcdef`)
+    writeFileSync(join(root, 'b'), 'taken')
+    expect((await at.archive(at.request([root]))).counts).toMatchObject({ found: 2, archived: 2 })
+
+    const told: string[] = []
+    const put = (isGone: boolean) =>
+      putBack(
+        { catalog: at.catalog, host: 'alpha', isGone: () => isGone },
+        { onPutBack: ({ path }) => told.push(`back ${path}`), onBeside: ({ path }) => told.push(`beside ${path}`) },
+      )
+    await put(false) // its owner lives
+    expect(told).toEqual([])
+    await put(true)
+    expect(told).toEqual([`back ${join(root, 'a')}`, `beside ${join(root, 'b')}`])
+    expect(readdirSync(root).sort()).toEqual(['a', 'b', 'b.firn-0123456789abcdef', 'd'])
+    expect([readFileSync(join(root, 'a'), 'utf8'), await asides()]).toEqual(['first', []])
+    expect((await at.archive(at.request([root]))).counts).toMatchObject({ found: 4, archived: 2, gone: 0 })
+  })
+})

@@ -9,19 +9,20 @@ import { read, readSync } from 'node:fs'
 import { promisify } from 'node:util'
 import { isFile, type PlannedEntry } from '#libs/bundle/entry.js'
 import { parseKey } from '#libs/bundle/key.js'
-import type { Catalog } from '#libs/catalog/catalog.js'
+import type { Aside, Catalog } from '#libs/catalog/catalog.js'
 import { errnoOf, FirnError } from '#libs/errors/errors.js'
 import { holdsReadLease, takeReadLease } from '#libs/os/libc.js'
-import { jsonName, type Raw } from '#libs/os/raw.js'
+import { jsonName, nameOf, type Raw, shown } from '#libs/os/raw.js'
 import type { Stat } from '#libs/os/stat.js'
 import { step } from '#libs/os/steps.js'
 import { TreeAccess } from '#libs/os/tree-access.js'
 import type { Vault } from '#libs/vault/vault.js'
 import type { Source } from '#libs/walk/source.js'
 import { isReadBack } from './adopt-attempt.js'
+import { asideOf } from './aside.js'
 import { readBundle } from './check.js'
 import { compare } from './compare.js'
-import { groupsOf, type PlannedSet, walkRequest } from './crawl.js'
+import { groupsOf, moreThanKept, type PlannedSet, walkRequest } from './crawl.js'
 import { crawledRoots, marksOf } from './root-sight.js'
 import { readStoredSummary } from './stored-manifest.js'
 import { sentence } from './thaw-items.js'
@@ -36,12 +37,18 @@ export interface RemoveParts {
     | 'markReadBack'
     | 'noteRemoved'
     | 'forgetRemoved'
+    | 'noteAside'
+    | 'forgetAside'
     | 'audit'
     | 'countAudited'
   >
   readonly source: Source
   /** Who removes them, for the audit. */
   readonly by: string
+  /** This process, as leases name it. */
+  readonly owner: string
+  /** For tests: as on a file system that gives no leases. */
+  readonly withoutLeases?: boolean
 }
 
 export interface RemoveEvents {
@@ -67,6 +74,7 @@ export async function removeArchived(
   // One for the walk and for what is removed after it: the way to a root is found out once.
   const realRoots = set.realRoots ?? crawledRoots({ marks: marksOf(set.roots) })
   using tree = new TreeAccess(set.roots, realRoots)
+  const hasMore = moreThanKept(tree, set.options.keep)
   let removed = 0
   let bytes = 0
   let audited: bigint | undefined
@@ -74,6 +82,11 @@ export async function removeArchived(
   const audit = async () => {
     const detail = { roots: set.roots.map((root) => jsonName('path', root)), host: set.host, vault: set.vaultId }
     audited ??= await parts.catalog.audit({ kind: 'deletion', by: parts.by, subject: set.id ?? '', detail })
+  }
+  const aside: AsideNotes = {
+    lease: parts.withoutLeases ? () => undefined : takeReadLease,
+    note: (file) => parts.catalog.noteAside(set.host, parts.owner, file),
+    forget: (name) => parts.catalog.forgetAside(set.host, name),
   }
   /** One after the other. `names`: of one inode. */
   const remove = async (entries: readonly PlannedEntry[], { names = false } = {}) => {
@@ -88,7 +101,7 @@ export async function removeArchived(
     let gone = false
     try {
       for (const entry of entries) {
-        const reason = events.dryRun ? undefined : await removeIfSame(tree, entry, names && gone, signal)
+        const reason = events.dryRun ? undefined : await removeIfSame(tree, entry, names && gone, aside, signal)
         if (reason === undefined) {
           gone = true
           removed++
@@ -105,13 +118,13 @@ export async function removeArchived(
   }
   try {
     await using links = await parts.catalog.openLinkStore()
-    await using held = await parts.catalog.openHeld({ host: set.host, vaultId: set.vaultId })
+    await using held = await parts.catalog.openHeld({ host: set.host, vaultId: set.vaultId, keep: set.options.keep })
     const walk = parts.source.walk(walkRequest({ ...set, realRoots }, leaveOut), signal ? { signal } : {})
     for await (const page of walk) {
       signal?.throwIfAborted()
       const linked: PlannedEntry[] = []
       const single: PlannedEntry[] = []
-      for (const found of await compare(held, page.entries, undefined, { hashed: true })) {
+      for (const found of await compare(held, page.entries, undefined, { hashed: true, hasMore })) {
         const { entry } = found
         if (!isFile(entry.type)) continue
         const archived = found.is === 'unchanged'
@@ -119,7 +132,9 @@ export async function removeArchived(
           ? await bundles.trouble(found.bundles)
           : events.dryRun
             ? undefined
-            : 'it is not what the vault holds'
+            : found.is === 'new' && found.more
+              ? 'it has xattrs or ACLs that the vault does not hold'
+              : 'it is not what the vault holds'
         // What it must hash to goes with it.
         const known = found.is === 'unchanged' && found.held ? { ...entry, held: found.held } : entry
         if (entry.nlink > 1 && entry.type === 'file') linked.push({ ...known, unchanged: trouble === undefined })
@@ -143,44 +158,110 @@ export async function removeArchived(
   return removed
 }
 
+interface AsideNotes {
+  readonly lease: typeof takeReadLease
+  note(file: Aside): Promise<void>
+  forget(aside: Raw): Promise<void>
+}
+
+const WHY_KEPT: Readonly<Record<string, string>> = {
+  ENOENT: 'it is gone already',
+  ENOTDIR: 'it is gone already',
+  ELOOP: 'it lies behind a symlink now, which is not followed',
+  EACCES: 'permission denied',
+  EPERM: 'not permitted',
+  EROFS: 'its file system is read-only',
+}
+const CHANGED = 'it changed meanwhile'
+const OTHER_BYTES = 'its bytes are not those that the vault holds'
+
 /** Removes the file, as a name in its opened parent, if it still is what the walk saw and holds what the vault does; else says why not. */
 async function removeIfSame(
   tree: TreeAccess,
   entry: PlannedEntry,
   siblingsGone: boolean,
+  aside: AsideNotes,
   signal: AbortSignal | undefined,
 ): Promise<string | undefined> {
-  const isSame = (now: Stat) =>
-    now.dev === entry.dev &&
-    now.ino === entry.ino &&
-    now.mtimeNs === entry.mtimeNs &&
-    (entry.type === 'symlink' || now.size === entry.size) &&
-    // Removing one name of an inode moves the ctime that the others share.
-    (siblingsGone || now.ctimeNs === entry.ctimeNs)
-  const changed = 'it changed meanwhile'
+  const isSame = (now: Stat) => isUntouched(now, entry) && (siblingsGone || now.ctimeNs === entry.ctimeNs)
   try {
     using source = tree.hold(entry.path)
-    if (!isSame(source.stat)) return changed
+    if (!isSame(source.stat)) return CHANGED
     if (entry.type === 'file') {
       const fd = source.read()
       // Times do not prove that nobody writes: they may be coarse, and pages that are mapped have none.
-      const lease = takeReadLease(fd)
+      const lease = aside.lease(fd)
       if (lease === 'written') return 'a process has it open for writing'
+      if (lease === undefined) return await removeAside(tree, entry, fd, aside, signal)
       const sha256 = await hashOf(fd, entry.size, signal)
-      if (entry.held === undefined || sha256 !== entry.held.sha256) return 'its bytes are not those that the vault holds'
+      if (entry.held === undefined || sha256 !== entry.held.sha256) return OTHER_BYTES
       step('remove:hashed')
-      if (lease === 'taken' && !holdsReadLease(fd)) return 'a process opened it for writing meanwhile'
+      if (!holdsReadLease(fd)) return 'a process opened it for writing meanwhile'
     }
-    if (!isSame(tree.stat(entry.path))) return changed
+    if (!isSame(tree.stat(entry.path))) return CHANGED
     step('remove:before')
     tree.unlink(entry.path)
     step('remove:after')
     return undefined
   } catch (error) {
     const code = errnoOf(error)
-    if (code === 'ENOENT' || code === 'ENOTDIR') return 'it is gone already'
-    return code === 'ELOOP' ? 'it lies behind a symlink now, which is not followed' : sentence(error)
+    return (code && WHY_KEPT[code]) ?? sentence(error)
   }
+}
+
+/** But for the ctime: that moves when another name of the inode is removed, and with a name. */
+const isUntouched = (now: Stat, entry: PlannedEntry): boolean =>
+  now.dev === entry.dev &&
+  now.ino === entry.ino &&
+  now.mtimeNs === entry.mtimeNs &&
+  (entry.type === 'symlink' || now.size === entry.size)
+
+/** The same without a lease, under another name. */
+async function removeAside(
+  tree: TreeAccess,
+  entry: PlannedEntry,
+  fd: number,
+  notes: AsideNotes,
+  signal: AbortSignal | undefined,
+): Promise<string | undefined> {
+  const { path } = entry
+  const aside = asideOf(path)
+  await notes.note({ path, aside })
+  try {
+    tree.rename(path, nameOf(aside))
+  } catch (error) {
+    await notes.forget(aside)
+    const code = errnoOf(error)
+    if (code !== 'EINVAL' && code !== 'ENOSYS') throw error
+    return 'nobody can be kept from writing to it: there is no lease to be had, and no renaming that replaces nothing'
+  }
+  step('remove:aside')
+  const putBackFor = async (reason: string): Promise<string> => {
+    try {
+      tree.rename(aside, nameOf(path))
+    } catch (error) {
+      if (errnoOf(error) !== 'EEXIST') throw error
+      await notes.forget(aside)
+      return `${reason}; its name was taken by then, so it is called ${shown(nameOf(aside))} now`
+    }
+    await notes.forget(aside)
+    return reason
+  }
+  let sha256: string | undefined
+  try {
+    sha256 = await hashOf(fd, entry.size, signal)
+  } catch (error) {
+    await putBackFor('')
+    throw error
+  }
+  if (entry.held === undefined || sha256 !== entry.held.sha256) return putBackFor(OTHER_BYTES)
+  step('remove:hashed')
+  if (!isUntouched(tree.stat(aside), entry)) return putBackFor(CHANGED)
+  step('remove:before')
+  tree.unlink(aside)
+  step('remove:after')
+  await notes.forget(aside)
+  return undefined
 }
 
 const READ_BYTES = 2 ** 20

@@ -125,7 +125,7 @@ export async function openStory(options: StoryOptions = {}): Promise<ScratchStor
         filesPerBundle: 1000,
         bundleBytes: 500_000_000,
         force: false,
-        keep: { xattrs: false, cifs: false },
+        keep: { xattrs: 'none', cifs: false },
         walk: { recursive: true, oneFileSystem: false, include: [], exclude: [] },
         ...more,
       }),

@@ -1,6 +1,7 @@
 /** The values that travel from the walk to the tar, the manifest and the catalog: entries and problems. */
 import type { Raw } from '#libs/os/raw.js'
 import type { Stat } from '#libs/os/stat.js'
+import type { Xattrs } from './xattrs.js'
 
 /** A name of an inode with several names is a `hardlink` from the second name on (in the order of the bundle). */
 export type EntryType = 'file' | 'hardlink' | 'symlink' | 'directory'
@@ -65,8 +66,8 @@ export interface Entry extends EntryStat {
   readonly fresh?: boolean
   /** Target of a symlink as read; of a hard link the absolute path of the first name. */
   readonly link?: Raw
-  /** Raw values by full name (`user.x`, `system.posix_acl_access`), base64. */
-  readonly xattrs?: Readonly<Record<string, string>>
+  /** Values by full name (`user.x`, `system.posix_acl_access`). */
+  readonly xattrs?: Xattrs
   readonly state: EntryState
 }
 

@@ -6,6 +6,7 @@ import { isUtf8 } from 'node:buffer'
 import { FirnError } from '#libs/errors/errors.js'
 import { jsonName, nameFromJson, type Raw, shownText } from '#libs/os/raw.js'
 import { ENTRY_TYPES, type Entry, type EntryState, type EntryType, MOST_HOLES } from './entry.js'
+import { type Xattrs, xattrsFromJson, xattrsToJson } from './xattrs.js'
 
 export const FORMAT = 'firn-bundle/1'
 /** The name of the last member of a bundle's tar. */
@@ -68,7 +69,7 @@ export function entryLine(entry: Entry): string {
   if (entry.dataBundle !== undefined) line += `,"data_bundle":"${entry.dataBundle}"`
   if (holes !== undefined && holes.length > 0) line += `,"holes":${JSON.stringify(holes)}`
   if (link !== undefined) line += `,${nameField('link', link)}`
-  if (xattrs !== undefined && Object.keys(xattrs).length > 0) line += `,"xattrs":${JSON.stringify(xattrs)}`
+  if (xattrs !== undefined && Object.keys(xattrs).length > 0) line += `,${JSON.stringify(xattrsToJson(xattrs)).slice(1, -1)}`
   if (entry.fresh) line += ',"fresh":true'
   return `${line},"state":"${entry.state}"}\n`
 }
@@ -242,7 +243,8 @@ export function parseEntry(line: string, number: number): Entry {
     if (integer < least || integer > most) throw damaged(number, `${key} is no integer that fits`)
     return integer
   }
-  const { type, state, sha256, data_bundle: dataBundle, holes, xattrs, uname = '', gname = '' } = json
+  const { type, state, sha256, data_bundle: dataBundle, holes, uname = '', gname = '' } = json
+  const xattrs = parseXattrs(json, number)
   const path = nameIn('path', json)
   if (!isPath(path)) throw damaged(number, 'path is no absolute path')
   if (!TYPES.has(type)) throw damaged(number, `type ${said(type)} is unknown`)
@@ -276,7 +278,7 @@ export function parseEntry(line: string, number: number): Entry {
     ...(dataBundle !== undefined && { dataBundle: uuid(String(dataBundle), number) }),
     ...(holes !== undefined && { holes: parseHoles(holes, size, number) }),
     ...(link !== undefined && { link }),
-    ...(xattrs !== undefined && { xattrs: parseXattrs(xattrs, number) }),
+    ...(xattrs !== undefined && { xattrs }),
     ...(json['fresh'] === true && { fresh: true }),
     state: state as EntryState,
   }
@@ -295,12 +297,16 @@ function parseHoles(holes: unknown, size: number, number: number): [number, numb
   })
 }
 
-function parseXattrs(xattrs: unknown, number: number): Record<string, string> {
-  if (!isRecord(xattrs)) throw damaged(number, 'xattrs is no object')
-  if (!Object.values(xattrs).every((value) => typeof value === 'string' && BASE64.test(value))) {
-    throw damaged(number, 'an xattr is no base64')
+function parseXattrs(json: Record<string, unknown>, number: number): Xattrs | undefined {
+  for (const key of ['xattrs', 'xattrs_b64']) {
+    const xattrs = json[key]
+    if (xattrs === undefined) continue
+    if (!isRecord(xattrs)) throw damaged(number, `${key} is no object`)
+    const isBase64 = (value: unknown) => typeof value === 'string' && BASE64.test(value)
+    if (!Object.values(xattrs).every(isBase64)) throw damaged(number, 'an xattr is no base64')
+    if (key === 'xattrs_b64' && !Object.keys(xattrs).every(isBase64)) throw damaged(number, 'the name of an xattr is no base64')
   }
-  return xattrs as Record<string, string>
+  return xattrsFromJson(json as Parameters<typeof xattrsFromJson>[0])
 }
 
 function uuid(text: string, number: number): string {

@@ -180,7 +180,7 @@ describe('the names of one inode', () => {
   test('all have its attributes in the manifest, and the tar has them once', () => {
     const { first, plan } = pair('content')
     setXattr(rawFromText(first), 'user.firn', Buffer.from('kept'))
-    const { lines, tar } = packNow(plan(), {}, { keep: { xattrs: true, cifs: false } })
+    const { lines, tar } = packNow(plan(), {}, { keep: { xattrs: 'all', cifs: false } })
     const xattrs = { 'user.firn': Buffer.from('kept').toString('base64') }
     expect(lines.map((line) => line.xattrs)).toEqual([xattrs, xattrs])
     expect(tar.toString('latin1').split('SCHILY.xattr.user.firn=kept')).toHaveLength(2)

@@ -545,7 +545,7 @@ describe('extended attributes', () => {
       return // this file system has none
     }
     expect((await pack([planned(path)])).entry(path)).not.toHaveProperty('xattrs')
-    const whole = await pack([planned(path)], { keep: { xattrs: true, cifs: true } })
+    const whole = await pack([planned(path)], { keep: { xattrs: 'all', cifs: true } })
     expect(whole.entry(path).xattrs).toEqual({ 'user.kept': value.toString('base64') })
     expect(whole.tar.includes(Buffer.concat([Buffer.from('SCHILY.xattr.user.kept='), value]))).toBe(true)
     expect(whole.data(path).toString()).toBe('x')
@@ -566,7 +566,7 @@ describe('an ordinary user', () => {
     const request = requestOf(plan)
     // In one thread, because what a process becomes is not what its new threads load their code as.
     const said = runScript(
-      `const request = { plan: Buffer.from(${JSON.stringify(Buffer.from(request.plan).toString('base64'))}, 'base64'), keep: { xattrs: false, cifs: false },
+      `const request = { plan: Buffer.from(${JSON.stringify(Buffer.from(request.plan).toString('base64'))}, 'base64'), keep: { xattrs: 'none', cifs: false },
          header: { roots: ['/'], tags: [], setStartedAt: new Date(0), createdAt: new Date(0) } }
        process.setgroups([65534]); process.setgid(65534); process.setuid(65534)
        const { problems, manifest } = pack_bundle.packBundle(request, tar_sink.createTarSink({ next: () => Buffer.alloc(2 ** 20), send() {} }, { hash: false }), () => {})

@@ -2,6 +2,7 @@
  * Packing: from a plan to the bytes of a tar, on threads of their own. Small files cost a few synchronous system calls each; the bytes go
  * round in a fixed set of buffers between the thread and whoever stores them, so memory does not grow with files or their sizes.
  */
+
 import { MessageChannel, Worker } from 'node:worker_threads'
 import { FirnError } from '#libs/errors/errors.js'
 import { smallThread } from '#libs/os/memory.js'
@@ -9,6 +10,7 @@ import type { Raw } from '#libs/os/raw.js'
 import type { Entry, Problem } from './entry.js'
 import type { ManifestHeader } from './manifest.js'
 import { AWAY, BUFFERS, CHANGES, type FromThread, type PackTask, STOPPED } from './pack-messages.js'
+import type { Keep } from './xattrs.js'
 
 export interface PackRequest {
   readonly header: ManifestHeader
@@ -16,8 +18,7 @@ export interface PackRequest {
   readonly realRoots?: readonly (Raw | undefined)[]
   /** Made by `encodePlan`. */
   readonly plan: Uint8Array
-  /** xattrs: all but CIFS security descriptors (NFSv4 and POSIX ACLs among them). cifs: those. */
-  readonly keep: { readonly xattrs: boolean; readonly cifs: boolean }
+  readonly keep: Keep
   /** Whether the tar is hashed while it is made; not needed where the vault says what it read back. Default true. */
   readonly hashTar?: boolean
 }

@@ -1,6 +1,6 @@
 /** For tests: entries of any kind that a file system can have, as fast-check makes them up. */
 import fc from 'fast-check'
-import { type Raw, rawFromBytes } from '#libs/os/raw.js'
+import { type Raw, rawFromBytes, rawFromText } from '#libs/os/raw.js'
 import type { Entry, EntryStat, EntryType, HeldBytes, PlannedEntry } from './entry.js'
 
 /** One component of a path: any bytes but `/` and NUL, mostly those that make trouble. */
@@ -67,10 +67,14 @@ export const manifestEntry: fc.Arbitrary<Entry> = fc
     fc.record(
       {
         dataBundle: id,
-        xattrs: fc.dictionary(fc.string({ minLength: 1, unit: 'grapheme' }), fc.base64String(), {
-          minKeys: 1,
-          noNullPrototype: true,
-        }),
+        xattrs: fc.dictionary(
+          fc.oneof(fc.string({ minLength: 1, unit: 'grapheme' }).map(rawFromText), component as fc.Arbitrary<Raw>),
+          fc.base64String(),
+          {
+            minKeys: 1,
+            noNullPrototype: true,
+          },
+        ),
       },
       { requiredKeys: [] },
     ),

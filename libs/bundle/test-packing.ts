@@ -67,7 +67,7 @@ export const headerOf = (roots: readonly string[], more: Partial<ManifestHeader>
 export const requestOf = (entries: readonly PlannedEntry[], more: Partial<PackRequest> = {}): PackRequest => ({
   header: headerOf(['/']),
   plan: encodePlan(entries),
-  keep: { xattrs: false, cifs: false },
+  keep: { xattrs: 'none', cifs: false },
   ...more,
 })
 

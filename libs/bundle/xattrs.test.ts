@@ -7,11 +7,21 @@ import type { Raw } from '#libs/os/raw.js'
 import { scratchDirectory } from '#libs/os/scratch-directory.js'
 import { TreeAccess } from '#libs/os/tree-access.js'
 import { describeWith } from '../../test/tools.js'
-import { readXattrs as readXattrsOf, xattrRecords } from './xattrs.js'
+import {
+  bitsOf,
+  hasMoreThan,
+  type Keep,
+  keepOf,
+  readXattrs as readXattrsOf,
+  type Xattrs,
+  xattrRecords,
+  xattrsFromJson,
+  xattrsToJson,
+} from './xattrs.js'
 
 const scratch = scratchDirectory()
-const all = { xattrs: true, cifs: true }
-function readXattrs(path: Raw, keep: { xattrs: boolean; cifs: boolean }) {
+const all: Keep = { xattrs: 'all', cifs: true }
+function readXattrs(path: Raw, keep: Keep) {
   using tree = new TreeAccess([path])
   using entry = tree.hold(path)
   return readXattrsOf(entry, keep)
@@ -33,7 +43,7 @@ describe('extended attributes', () => {
 
   test('are read by name, in the order of their names, also empty ones', () => {
     if (!supported) return
-    const kept = readXattrs(path, { xattrs: true, cifs: false })
+    const kept = readXattrs(path, { xattrs: 'all', cifs: false })
     expect(kept).toEqual({ 'user.a': '', 'user.b': 'AP8K' })
     expect(Object.keys(kept ?? {})).toEqual(['user.a', 'user.b'])
   })
@@ -41,9 +51,48 @@ describe('extended attributes', () => {
   test('are not read where they are not asked for, and are nothing where there are none', () => {
     const plain = join(scratch, 'plain') as Raw
     writeFileSync(plain, '')
-    expect(readXattrs(path, { xattrs: false, cifs: false })).toBeUndefined()
-    expect(readXattrs(path, { xattrs: false, cifs: true })).toBeUndefined()
+    expect(readXattrs(path, { xattrs: 'none', cifs: false })).toBeUndefined()
+    expect(readXattrs(path, { xattrs: 'none', cifs: true })).toBeUndefined()
     expect(readXattrs(plain, all)).toBeUndefined()
+  })
+
+  test('are read as bytes, whatever their names', () => {
+    if (!supported) return
+    const odd = join(scratch, 'odd') as Raw
+    writeFileSync(odd, '')
+    setXattr(odd, 'user.caf\xe9', Buffer.from('1'))
+    setXattr(odd, 'user.caf\xc3\xa9', Buffer.from('2'))
+    const kept = readXattrs(odd, all) as Xattrs
+    expect(kept).toEqual({ 'user.caf\xe9': base64('1'), 'user.caf\xc3\xa9': base64('2') })
+    const json = xattrsToJson(kept)
+    expect(json).toEqual({ xattrs: { 'user.café': base64('2') }, xattrs_b64: { [base64('user.caf\xe9')]: base64('1') } })
+    expect(xattrsFromJson(json)).toEqual(kept)
+    expect([...xattrRecords(kept).keys()].sort()).toEqual(['SCHILY.xattr.user.caf\xc3\xa9', 'SCHILY.xattr.user.caf\xe9'])
+  })
+
+  test('are by default those of users, ACLs and capabilities; what was not kept is told', () => {
+    const names = ['user.x', 'security.capability', 'security.selinux', 'system.posix_acl_access', 'system.nfs4_acl', 'trusted.x']
+    const entry = { listXattrs: () => names as Raw[], getXattr: () => Buffer.from('v') }
+    const usual = ['security.capability', 'system.posix_acl_access', 'user.x']
+    expect(Object.keys(readXattrsOf(entry, { xattrs: 'usual', cifs: false }) ?? {})).toEqual(usual)
+    expect(Object.keys(readXattrsOf(entry, { xattrs: 'all', cifs: false }) ?? {})).toEqual([...names].sort())
+    const more = (had: Keep['xattrs'], asked: Keep['xattrs'], given = names) =>
+      hasMoreThan({ xattrs: had, cifs: false }, { xattrs: asked, cifs: false }, { ...entry, listXattrs: () => given as Raw[] })
+    expect([
+      more('none', 'usual'),
+      more('usual', 'all'),
+      more('all', 'all'),
+      more('usual', 'usual'),
+      more('all', 'usual'),
+    ]).toEqual([true, true, false, false, false])
+    expect([more('none', 'usual', ['security.selinux']), more('usual', 'all', ['user.x']), more('none', 'none')]).toEqual([
+      false,
+      false,
+      false,
+    ])
+    for (const xattrs of ['none', 'usual', 'all'] as const) {
+      for (const cifs of [true, false]) expect(keepOf(bitsOf({ xattrs, cifs }))).toEqual({ xattrs, cifs })
+    }
   })
 
   test('of a symlink are its own', () => {

@@ -296,7 +296,7 @@ describe('markStored', () => {
     for await (const page of catalog.problems(own.id)) pages.push(...page)
     expect(pages).toEqual([
       { path: '/data/p/1', kind: 'failed', reason: 'permission denied' },
-      { path: '/data/p/2', kind: 'changed', reason: 'changed \ufffd twice' },
+      { path: '/data/p/2', kind: 'changed', reason: 'changed \ufffd twice', bundle: expect.any(String) },
     ])
   })
 })

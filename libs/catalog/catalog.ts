@@ -8,6 +8,7 @@
 import type { Entry, PlannedEntry, Problem } from '#libs/bundle/entry.js'
 import type { NameRange } from '#libs/bundle/name-ranges.js'
 import type { RecordPart } from '#libs/bundle/set-record.js'
+import type { Keep } from '#libs/bundle/xattrs.js'
 import type { Raw } from '#libs/os/raw.js'
 
 export interface Catalog extends CrawlVerbs, BundleVerbs, FindVerbs, RetrievalVerbs, UpkeepVerbs, WorkerVerbs, AuditVerbs {
@@ -94,6 +95,8 @@ export interface HeldFile {
   readonly live: boolean
   /** It was not there when a crawl looked since then. */
   readonly gone?: boolean
+  /** What its set kept of it, where that is less than what is asked for, and nobody looked since then whether there is more. */
+  readonly keptLess?: Keep
 }
 
 /** What was found in a directory that was listed: all names between two bounds. */
@@ -114,6 +117,13 @@ export interface FoundName {
   readonly isDirectory?: boolean
   /** The crawl archives it, if it is not archived yet: what it was before is then told by its new version. */
   readonly isArchived?: boolean
+}
+
+/** A file that is being removed under another name. */
+export interface Aside {
+  readonly path: Raw
+  /** What it is called meanwhile. */
+  readonly aside: Raw
 }
 
 /** A name that a set did not find any more, or that it removed. */
@@ -161,8 +171,13 @@ export interface CrawlVerbs {
   /** The others that asked before, are `crawling`, and are held by somebody who is not gone. */
   crawlsBefore(setId: string, isGone: (owner: string) => boolean): Promise<Pick<SetRow, 'id' | 'roots'>[]>
 
-  /** A session of look-ups for one crawl: what does this vault hold of this host already? Plans of the sets `without` count for nothing. */
-  openHeld(where: { host: string; vaultId: string; without?: readonly string[] }): Promise<HeldLookup>
+  /**
+   * A session of look-ups for one crawl: what does this vault hold of this host already? Plans of the sets `without` count for nothing. `keep`:
+   * what shall be kept of each entry; default: it does not matter.
+   */
+  openHeld(where: { host: string; vaultId: string; without?: readonly string[]; keep?: Keep }): Promise<HeldLookup>
+  /** Whoever keeps this much looked at all that is in these directories of the set's host: the vault holds all that there is. */
+  noteLooked(setId: string, directories: readonly Raw[], keep: Keep): Promise<void>
 
   /** Sets aside entries with several names (hard links), out of memory, until the walk is over. Private to the calling session. */
   openLinkStore(): Promise<LinkStore>
@@ -197,6 +212,12 @@ export interface CrawlVerbs {
   noteRemoved(setId: string, paths: readonly Raw[]): Promise<void>
   /** Of them, what was kept after all. */
   forgetRemoved(setId: string, paths: readonly Raw[]): Promise<void>
+  /** Notes that the owner is about to remove a file of a host under another name. */
+  noteAside(host: string, owner: string, file: Aside): Promise<void>
+  /** It has its name again, or is removed. */
+  forgetAside(host: string, aside: Raw): Promise<void>
+  /** Those of a host; with `isGone` only those whose owner is. */
+  asides(host: string, isGone?: (owner: string) => boolean): Promise<Aside[]>
   /** Pages of what a set found gone, and of what it removed. */
   goneNames(setId: string): AsyncIterable<readonly GoneName[]>
   /** Sets of a host that were crawled before this one, the newest first: what their roots looked like. */

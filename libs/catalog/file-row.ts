@@ -1,5 +1,6 @@
 /** One entry of a stored bundle as a row of `file`: how it is written, and how it is read again. */
 import { ENTRY_TYPES, type Entry, type EntryState, type EntryType } from '#libs/bundle/entry.js'
+import { xattrsFromJson, xattrsToJson } from '#libs/bundle/xattrs.js'
 import { joinRaw, nameOf, parentOf, type Raw } from '#libs/os/raw.js'
 import { type BinaryRows, binaryRows } from './binary-rows.js'
 import type { FileRow, LocatedRow } from './catalog.js'
@@ -54,7 +55,8 @@ const LOCATION_COLUMNS = 'f.bundle, f.seq, f.directory, f.name, f.type, f.size, 
 
 /** What few entries have. Times are here as text where the column, 64 bits of nanoseconds, ends (before 1677, after 2262). */
 interface Extra {
-  xattrs?: Readonly<Record<string, string>>
+  xattrs?: Record<string, string>
+  xattrs_b64?: Record<string, string>
   holes?: readonly (readonly [number, number])[]
   times?: { mtime: string; ctime: string; atime: string }
 }
@@ -174,7 +176,7 @@ function extraOf({ xattrs, holes, mtimeNs, ctimeNs, atimeNs }: Entry): Extra | u
   const wide = clamped(mtimeNs) !== mtimeNs || clamped(ctimeNs) !== ctimeNs || clamped(atimeNs) !== atimeNs
   if (xattrs === undefined && holes === undefined && !wide) return undefined
   return {
-    ...(xattrs && { xattrs }),
+    ...(xattrs && xattrsToJson(xattrs)),
     ...(holes && { holes }),
     ...(wide && { times: { mtime: String(mtimeNs), ctime: String(ctimeNs), atime: String(atimeNs) } }),
   }
@@ -242,7 +244,9 @@ function readColumns(packed: PackedRows) {
     if (dataBundle !== undefined) row.dataBundle = dataBundle
     if (link !== undefined) row.link = link
     if (extra !== undefined) {
-      const { xattrs, holes } = JSON.parse(extra) as Extra
+      const json = JSON.parse(extra) as Extra
+      const { holes } = json
+      const xattrs = xattrsFromJson(json)
       if (xattrs) row.xattrs = xattrs
       if (holes) row.holes = holes
       Object.assign(row, timesOf(extra))

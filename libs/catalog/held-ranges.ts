@@ -8,7 +8,7 @@ import type { HeldLookup } from './catalog.js'
 import type { Covers } from './covers.js'
 import type { Runs } from './database.js'
 import { directoryByPath, toBytes } from './directories.js'
-import { withStored } from './held-stored.js'
+import { isKept, lookedAt, withStored } from './held-stored.js'
 
 type Answer = Awaited<ReturnType<HeldLookup['match']>>[number]
 
@@ -37,58 +37,69 @@ const MATCH = `
       GROUP BY name OFFSET 0
     ) g
   ),
+  looked AS MATERIALIZED (SELECT r.ord, ${lookedAt('r.id', '$10::int')} AS at FROM r),
   newest AS (
     SELECT n.*, coalesce(missing.at >= archived_at, FALSE) AS is_gone
     FROM (SELECT DISTINCT ON (ord, name) * FROM stored ORDER BY ord, name, archived_at DESC, number DESC) n
     LEFT JOIN missing USING (ord, name)
   ),
   held AS (
-    SELECT ord, sha256(string_agg(record_send(ROW(name, type, size, mtime_ns, ctime_ns, ino)), '' ORDER BY name)) AS sha256,
+    SELECT ord, bool_and(${isKept('newest', '$10::int', 'looked.at')}) AS kept, sha256(string_agg(record_send(ROW(name, type, size, mtime_ns, ctime_ns, ino)), '' ORDER BY name)) AS sha256,
       bool_and(state = 0 AND NOT coalesce(extra ? 'times', FALSE) AND set IS DISTINCT FROM $8) AS plain, min(archived_at) AS since
-    FROM newest WHERE NOT is_gone GROUP BY ord
+    FROM newest JOIN looked USING (ord) WHERE NOT is_gone GROUP BY ord
   ),
   known AS (
     SELECT ord, count(*) AS rows, count(DISTINCT name) - (SELECT count(*) FROM newest n WHERE n.ord = rows.ord AND n.is_gone) AS names
     FROM rows GROUP BY ord
   )
   SELECT string_agg(r.ord || CASE
-    WHEN known.rows >= ${MOST_ROWS} OR NOT held.plain OR held.sha256 <> decode(r.sha256, 'hex') OR held.sha256 IS NULL
+    WHEN known.rows >= ${MOST_ROWS} OR NOT held.plain OR NOT held.kept OR held.sha256 <> decode(r.sha256, 'hex') OR held.sha256 IS NULL
       OR extract(epoch FROM held.since) * 1000 <= r.cover THEN 'l'
     WHEN known.names = r.entries THEN 'w' ELSE 's' END, ' ')
   FROM known JOIN r USING (ord) LEFT JOIN held USING (ord)`
 
+/** What is asked about: numbers of the host and the vault, and what shall be kept, as bits. */
+export interface HeldPlace {
+  readonly host: number
+  readonly vault: number
+  readonly asked: number
+  /** Where anything of the host was ever gone. */
+  readonly covers?: Covers
+}
+
 export async function matchStored(
   database: Runs,
-  { host, vault, covers }: { readonly host: number; readonly vault: number; readonly covers?: Covers },
+  { host, vault, covers, asked }: HeldPlace,
   ranges: readonly NameRange[],
   { setId, wholes }: NonNullable<Parameters<HeldLookup['match']>[1]> = {},
 ): Promise<Answer[]> {
   // What has no hash is looked at in any case.
-  const asked = ranges.flatMap((range, index) => (range.sha256 === undefined ? [] : { ...range, index }))
+  const ranged = ranges.flatMap((range, index) => (range.sha256 === undefined ? [] : { ...range, index }))
   const answers: Answer[] = ranges.map(({ sha256 }) => (sha256 === undefined ? 'look' : 'none'))
-  if (asked.length === 0) return answers
+  if (ranged.length === 0) return answers
   const isWhole = (directory: Raw) => wholes?.has(directory) === true
   const cover = await covers?.of(
     host,
-    asked.map(({ directory }) => directory),
+    ranged.map(({ directory }) => directory),
   )
   const rows = await database.texts(
     MATCH,
     [
       host,
-      asked.map(({ directory }) => directory),
-      asked.map(({ directory, first }) => (isWhole(directory) ? '' : first)),
-      asked.map(({ directory, last }) => (isWhole(directory) ? null : last)),
+      ranged.map(({ directory }) => directory),
+      ranged.map(({ directory, first }) => (isWhole(directory) ? '' : first)),
+      ranged.map(({ directory, last }) => (isWhole(directory) ? null : last)),
       vault,
-      asked.map(({ entries }) => entries),
-      asked.map(({ sha256 }) => sha256),
+      ranged.map(({ entries }) => entries),
+      ranged.map(({ sha256 }) => sha256),
       setId ?? null,
-      asked.map(({ directory }) => cover?.get(directory) ?? 0),
+      ranged.map(({ directory }) => cover?.get(directory) ?? 0),
+      asked,
     ],
     { name: 'match' },
   )
   for (const word of rows[0]?.[0]?.split(' ') ?? []) {
-    const range = asked[Number.parseInt(word, 10) - 1]
+    const range = ranged[Number.parseInt(word, 10) - 1]
     if (range === undefined) continue
     const same = isWhole(range.directory) && word.endsWith('w') ? 'whole' : 'same'
     answers[range.index] = word.endsWith('l') ? 'look' : same

@@ -5,16 +5,17 @@
 
 import { ENTRY_TYPES, type EntryState, type EntryType } from '#libs/bundle/entry.js'
 import { decodePlan } from '#libs/bundle/plan.js'
+import { bitsOf, keepOf } from '#libs/bundle/xattrs.js'
 import { nameOf, parentOf, type Raw } from '#libs/os/raw.js'
 import { binaryRows } from './binary-rows.js'
-import type { HeldFile, HeldLookup } from './catalog.js'
+import type { CrawlVerbs, HeldFile, HeldLookup } from './catalog.js'
 import { cleanText } from './clean-text.js'
-import { type Covers, hasGone, openCovers } from './covers.js'
+import { hasGone, openCovers } from './covers.js'
 import type { Connection, Database } from './database.js'
 import { directoryByPath, toBytes } from './directories.js'
 import { FRESH, STATES, timesOf } from './file-row.js'
-import { matchStored } from './held-ranges.js'
-import { withStored } from './held-stored.js'
+import { type HeldPlace, matchStored } from './held-ranges.js'
+import { isKept, lookedAt, withStored } from './held-stored.js'
 import { type PackedRows, queryPacked } from './packed-rows.js'
 import { plannedFromJson, plannedToJson } from './planned-json.js'
 import type { Writable } from './row-reader.js'
@@ -27,38 +28,32 @@ interface Version {
 }
 type Versions = (Version | undefined)[]
 
-export async function openHeld(
-  database: Database,
-  where: { host: string; vaultId: string; without?: readonly string[] },
-): Promise<HeldLookup> {
+export async function openHeld(database: Database, where: Parameters<CrawlVerbs['openHeld']>[0]): Promise<HeldLookup> {
   const { rows } = await database.query<{ host: number; vault: number }>(
     'SELECT h.number AS host, v.number AS vault FROM host h, vault v WHERE h.name = $1 AND v.id = $2',
     [cleanText(where.host), cleanText(where.vaultId)],
   )
-  const place = rows[0]
-  if (place === undefined) {
+  const numbers = rows[0]
+  if (numbers === undefined) {
     return {
       lookup: async (paths) => paths.map(() => undefined),
       match: async (ranges) => ranges.map(() => 'none'),
       [Symbol.asyncDispose]: async () => {},
     }
   }
-  const live = await openLive(database, place.host, place.vault, where.without ?? [])
-  const covers = (await hasGone(database, place.host)) ? openCovers(database) : undefined
+  const live = await openLive(database, numbers.host, numbers.vault, where.without ?? [])
+  const covers = (await hasGone(database, numbers.host)) ? openCovers(database) : undefined
+  const place: HeldPlace = { ...numbers, ...(covers && { covers }), asked: where.keep ? bitsOf(where.keep) : 0 }
 
   return {
     async lookup(paths) {
       if (paths.length === 0) return []
-      const [stored, planned] = await Promise.all([
-        storedVersions(database, place, paths, covers),
-        live && liveVersions(live, paths),
-      ])
+      const [stored, planned] = await Promise.all([storedVersions(database, place, paths), live && liveVersions(live, paths)])
       // A live plan is newer than what was stored when it was made; once stored itself, its rows say more than the plan.
       return paths.map((_, index) => newer(stored[index], planned?.[index])?.file)
     },
     // What live plans hold is newer than any row, and compared name by name.
-    match: async (ranges, options) =>
-      live ? ranges.map(() => 'look') : matchStored(database, { ...place, ...(covers && { covers }) }, ranges, options),
+    match: async (ranges, options) => (live ? ranges.map(() => 'look') : matchStored(database, place, ranges, options)),
     [Symbol.asyncDispose]: async () => live?.end(),
   }
 }
@@ -80,6 +75,9 @@ function named(paths: readonly Raw[]): [directories: Raw[], indices: number[], n
 
 // ------------------------------------------------------------------------------------------------ stored
 
+/** In place of the bits of what was kept: it is all that was asked for. */
+const ENOUGH = 8
+
 /**
  * However many versions a name has, one row comes back. OFFSET keeps the inner statement a look-up by index. A name that a crawl did not find
  * since then says so.
@@ -98,26 +96,28 @@ const STORED_ROWS = `
     ) f`)}
   SELECT ord, number, id, set, type, size, mtime_ns, ctime_ns, ino, state, sha256, data_offset, data_bundle, extra,
     (extract(epoch FROM archived_at) * 1000)::int8,
+    CASE WHEN ${isKept('v', '$6::int', lookedAt('v.directory', '$6::int'))} THEN ${ENOUGH} ELSE kept END::int2,
     coalesce((SELECT max(at) FROM gone g WHERE g.directory = v.directory AND g.name = v.name AND NOT g.removed) >= archived_at, FALSE)::int::int2
   FROM (SELECT DISTINCT ON (ord) * FROM stored ORDER BY ord, archived_at DESC, number DESC) v`
 
 async function storedVersions(
   database: Database,
-  place: { host: number; vault: number },
+  { host, vault, asked, covers }: HeldPlace,
   paths: readonly Raw[],
-  covers: Covers | undefined,
 ): Promise<Versions> {
-  const packed = await queryPacked(database, STORED_ROWS, [place.host, ...named(paths), place.vault], {
+  const packed = await queryPacked(database, STORED_ROWS, [host, ...named(paths), vault, asked], {
     name: 'held',
   })
   const versions: Versions = paths.map(() => undefined)
-  const cover = await covers?.of(place.host, new Set(paths.map(parentOf)))
+  const cover = await covers?.of(host, new Set(paths.map(parentOf)))
   while (packed.next()) {
     const index = packed.count() - 1
     const version = readVersion(packed)
     const archivedAt = packed.count()
+    const kept = packed.int2()
     const isGone = packed.int2() !== 0 || archivedAt <= (cover?.get(parentOf(paths[index] as Raw)) ?? 0)
-    versions[index] = isGone ? { ...version, file: { ...version.file, gone: true } } : version
+    const more = { ...(isGone && { gone: true }), ...(kept !== ENOUGH && { keptLess: keepOf(kept) }) }
+    versions[index] = isGone || kept !== ENOUGH ? { ...version, file: { ...version.file, ...more } } : version
   }
   return versions
 }

@@ -106,7 +106,7 @@ describe('a set', () => {
       counts: { archived: 1, failed: 1, bytes: 7, bundles: 2, bundlesStored: 1, bundlesFailed: 1 },
     })
     expect(await all(catalog.problems(good.id))).toEqual([
-      { path: '/data/late', kind: 'failed', reason: 'its bundle was not stored: no room' },
+      { path: '/data/late', kind: 'failed', reason: 'its bundle was not stored: no room', bundle: expect.any(String) },
     ])
     expect(partial.finishedAt).toBeInstanceOf(Date)
     expect(await catalog.finishSet(good.id)).toEqual(partial)

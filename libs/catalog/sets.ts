@@ -1,11 +1,14 @@
 /** Sets and the crawl that fills them. */
 import { randomUUID } from 'node:crypto'
+import { bitsOf } from '#libs/bundle/xattrs.js'
 import { FirnError } from '#libs/errors/errors.js'
 import { rawFromBytes, rawToBytes } from '#libs/os/raw.js'
+import { asideVerbs } from './asides.js'
 import { BUNDLE_COLUMNS, type BundleRecord, bundleRowOf } from './bundle-row.js'
 import type { AwaitedBundle, CrawlVerbs, SetRow } from './catalog.js'
 import { cleanJson, cleanText } from './clean-text.js'
 import type { Database, Runs } from './database.js'
+import { directoryByPath, toBytes } from './directories.js'
 import { forgetRemoved, goneOf, noteGone, noteRemoved, wouldBeGone } from './gone.js'
 import { goneOwners, LEASE_END, leaseIsFree } from './leases.js'
 import { hostNumber, vaultNumber } from './places.js'
@@ -49,6 +52,8 @@ async function hostOf(database: Runs, setId: string): Promise<number> {
 
 export function setVerbs(database: Database): SetVerbs {
   return {
+    ...asideVerbs(database),
+
     async createSet(request, owner) {
       const id = randomUUID()
       const host = await hostNumber(database, request.host)
@@ -223,6 +228,18 @@ export function setVerbs(database: Database): SetVerbs {
          WHERE id = $1`,
         [setId, found, unchanged, waiting],
         { name: 'count-crawled' },
+      )
+    },
+
+    async noteLooked(setId, directories, keep) {
+      if (directories.length === 0) return
+      await database.query(
+        `INSERT INTO looked (directory, vault, kept, at)
+         SELECT d.id, s.vault, $3, clock_timestamp() FROM "set" s, unnest($2::text[]) AS p (path)
+         CROSS JOIN LATERAL ${directoryByPath('(SELECT host FROM "set" WHERE id = $1)', toBytes('p.path'))}
+         WHERE s.id = $1 ORDER BY d.id
+         ON CONFLICT (directory, vault, kept) DO UPDATE SET at = excluded.at`,
+        [setId, directories, bitsOf(keep)],
       )
     },
 

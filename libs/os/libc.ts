@@ -21,6 +21,7 @@ interface Libc {
   getdents64?(fd: number, buffer: Buffer, bytes: number): number
   /** glibc has it since 2.28, musl since 1.2.5. */
   statx?(dirfd: number, path: Buffer, flags: number, mask: number, answer: Buffer): number
+  renameat2?(fromFd: number, from: Buffer, toFd: number, to: Buffer, flags: number): number
   openat(dirfd: number, path: Buffer, flags: number, mode: number): number
   close(fd: number): number
   readlinkat(dirfd: number, path: Buffer, target: Buffer, bytes: number): number
@@ -94,6 +95,13 @@ function libc(): Libc | undefined {
     } catch {
       // entries are looked at in Node's way
     }
+    try {
+      loaded.renameat2 = self.func(
+        'int renameat2(int fromfd, const uint8_t *from, int tofd, const uint8_t *to, unsigned int flags)',
+      ) as never
+    } catch {
+      // nothing is moved aside
+    }
   } catch (error) {
     const why = error instanceof Error ? error.message.split('\n')[0] : String(error)
     notice = `koffi does not load (${why}): times are kept to the microsecond, and extended attributes and holes are not kept.`
@@ -130,20 +138,20 @@ function writeTimespec(buffer: Buffer, at: number, ns: bigint): void {
 }
 
 /** Names of the extended attributes of the entry itself; none where the file system has none. */
-export function listXattrs(path: Raw): string[] {
+export function listXattrs(path: Raw): Raw[] {
   const c = libc()
   return c === undefined ? [] : namesIn(grown(c, 'llistxattr', path, (list) => c.llistxattr(terminated(path), list, list.length)))
 }
 
-/** The raw value, or undefined where there is none. */
+/** The raw value, or undefined where there is none. `name`: one character a byte. */
 export function getXattr(path: Raw, name: string): Buffer | undefined {
   const c = libc()
   if (c === undefined) return undefined
-  return grown(c, 'lgetxattr', path, (value) => c.lgetxattr(terminated(path), terminated(name, 'utf8'), value, value.length))
+  return grown(c, 'lgetxattr', path, (value) => c.lgetxattr(terminated(path), terminated(name), value, value.length))
 }
 
 /** The same of what a descriptor holds, also one opened with O_PATH. */
-export function listXattrsOf(fd: number): string[] {
+export function listXattrsOf(fd: number): Raw[] {
   const c = libc()
   if (c === undefined) return []
   const held = heldPath(fd)
@@ -160,7 +168,7 @@ export function getXattrOf(fd: number, name: string): Buffer | undefined {
   const c = libc()
   if (c === undefined) return undefined
   const held = heldPath(fd)
-  const key = terminated(name, 'utf8')
+  const key = terminated(name)
   return grown(c, 'fgetxattr', held, (value) => {
     const bytes = c.fgetxattr(fd, key, value, value.length)
     return bytes < 0 && errnoName(c) === 'EBADF' ? c.getxattr(terminated(held), key, value, value.length) : bytes
@@ -169,8 +177,8 @@ export function getXattrOf(fd: number, name: string): Buffer | undefined {
 
 const heldPath = (fd: number): Raw => `/proc/self/fd/${fd}` as Raw
 
-const namesIn = (list: Buffer | undefined): string[] =>
-  list === undefined || list.length === 0 ? [] : list.toString('utf8', 0, list.length - 1).split('\0')
+const namesIn = (list: Buffer | undefined): Raw[] =>
+  list === undefined || list.length === 0 ? [] : (list.toString('latin1', 0, list.length - 1).split('\0') as Raw[])
 
 export function setXattr(path: Raw, name: string, value: Buffer): void {
   const c = libc()
@@ -178,17 +186,20 @@ export function setXattr(path: Raw, name: string, value: Buffer): void {
   const { length } = value
   // An empty value still needs an address to point at.
   const bytes = length === 0 ? Buffer.alloc(1) : value
-  if (c.lsetxattr(terminated(path), terminated(name, 'utf8'), bytes, length, 0) < 0) throw failure(c, 'lsetxattr', path)
+  if (c.lsetxattr(terminated(path), terminated(name), bytes, length, 0) < 0) throw failure(c, 'lsetxattr', path)
 }
 
 /** Most lists and values fit at once; Linux allows 64 KiB each. */
 const SIZES = [1024, 65_536]
+const first = Buffer.alloc(1024)
+const NOTHING = Buffer.alloc(0)
 
 function grown(c: Libc, call: string, path: Raw, get: (buffer: Buffer) => number): Buffer | undefined {
   for (const size of SIZES) {
-    const buffer = Buffer.alloc(size)
+    // Nearly all have none: that costs no memory of its own.
+    const buffer = size === SIZES[0] ? first : Buffer.alloc(size)
     const bytes = Number(get(buffer))
-    if (bytes >= 0) return buffer.subarray(0, bytes)
+    if (bytes >= 0) return bytes === 0 ? NOTHING : Buffer.from(buffer.subarray(0, bytes))
     const code = errnoName(c)
     if (code === 'ENODATA' || code === 'ENOTSUP' || code === 'EOPNOTSUPP') return undefined
     if (code !== 'ERANGE' || size === SIZES.at(-1)) throw failure(c, call, path)
@@ -275,6 +286,21 @@ export function unlinkIn(directory: number, name: Raw): boolean {
   const c = libc()
   if (c === undefined) return false
   if (c.unlinkat(directory, terminated(name), 0) < 0) throw failure(c, 'unlinkat', name)
+  return true
+}
+
+/** Of <linux/fs.h>: refuse with EEXIST where the new name is taken. */
+const RENAME_NOREPLACE = 1
+
+/**
+ * Gives a name of an open directory another name there, which must be free. Throws EEXIST where it is not, EINVAL where the file system cannot
+ * promise that; false if the call cannot be had.
+ */
+export function renameIn(directory: number, from: Raw, to: Raw): boolean {
+  const c = libc()
+  if (c?.renameat2 === undefined) return false
+  if (c.renameat2(directory, terminated(from), directory, terminated(to), RENAME_NOREPLACE) < 0)
+    throw failure(c, 'renameat2', from)
   return true
 }
 

@@ -7,7 +7,7 @@
  * looking and opening.
  */
 import { closeSync, constants, existsSync, lstatSync, openSync, readlinkSync, realpathSync, unlinkSync } from 'node:fs'
-import { closeOpened, getXattr, getXattrOf, listXattrs, listXattrsOf, openIn, readLinkOf, unlinkIn } from './libc.js'
+import { closeOpened, getXattr, getXattrOf, listXattrs, listXattrsOf, openIn, readLinkOf, renameIn, unlinkIn } from './libc.js'
 import { listNames, type Names } from './list-names.js'
 import { openQuietly } from './open-quietly.js'
 import { isWithin, joinRaw, nameOf, parentOf, type Raw, rawFromBytes, rawToBytes } from './raw.js'
@@ -81,6 +81,15 @@ export class TreeAccess implements Disposable {
   unlink(path: Raw): void {
     const name = this.enter(path)
     if (this.at.fd < 0 || !unlinkIn(this.at.fd, name)) unlinkSync(Buffer.from(place(this.at, name), 'latin1'))
+  }
+
+  /**
+   * Gives an entry another name in its directory. Throws EEXIST where that name is taken, EINVAL or ENOSYS where it cannot be kept from being
+   * replaced.
+   */
+  rename(path: Raw, name: Raw): void {
+    const from = this.enter(path)
+    if (this.at.fd < 0 || !renameIn(this.at.fd, from, name)) throw failure('ENOSYS', path)
   }
 
   [Symbol.dispose](): void {
@@ -165,7 +174,7 @@ export class HeldEntry implements Disposable {
     return (this.fd < 0 ? undefined : readLinkOf(this.fd)) ?? (readlinkSync(Buffer.from(this.path, 'latin1'), 'latin1') as Raw)
   }
 
-  listXattrs(): string[] {
+  listXattrs(): Raw[] {
     const fd = this.data < 0 ? this.fd : this.data
     return fd < 0 ? listXattrs(this.path as Raw) : listXattrsOf(fd)
   }

@@ -3,12 +3,13 @@
  * Nothing below asks whether this is embedded or distributed; only the values differ.
  */
 import { hostname, userInfo } from 'node:os'
+import { putBack } from '#libs/archive/aside.js'
 import { RETRIEVER } from '#libs/archive/retriever-duty.js'
 import { openPacker, type Packer } from '#libs/bundle/pack.js'
 import { placingThreads } from '#libs/bundle/place.js'
 import type { Catalog } from '#libs/catalog/catalog.js'
 import { isOwnerGone, thisOwner } from '#libs/os/owner.js'
-import { type Raw, rawFromText } from '#libs/os/raw.js'
+import { type Raw, rawFromText, shown } from '#libs/os/raw.js'
 import { withSteps } from '#libs/os/steps.js'
 import type { ThreadStarter } from '#libs/os/thread-starter.js'
 import type { JobQueue } from '#libs/queue/queue.js'
@@ -108,6 +109,16 @@ export function openRuntime({
     const [url, { openCatalog }] = await Promise.all([database(), meanwhile(() => import('#libs/catalog/open-catalog.js'))])
     const catalog = await openCatalog({ url, poolSize: config.workers + 6 })
     releasers.push(() => catalog.close())
+    await putBack(
+      { catalog, host: config.host, isGone: isOwnerGone },
+      {
+        onPutBack: ({ path }) => reporter.note(`${shown(path)} is back: a removal that was killed had moved it aside`),
+        onBeside: ({ path, aside }) =>
+          reporter.note(
+            `${shown(aside)} is what ${shown(path)} was: a removal that was killed had moved it aside, and its name is taken now`,
+          ),
+      },
+    )
     return withSteps('catalog', catalog)
   })
   const queue = once(async () => {

@@ -1,6 +1,6 @@
 /** An ordinary user, who may not read everything: tried where the tests run as root, who may become one. */
 import { spawnSync } from 'node:child_process'
-import { chmodSync, chownSync } from 'node:fs'
+import { chmodSync, chownSync, readdirSync } from 'node:fs'
 import { expect, test } from '@jest/globals'
 import { filesOf, mainOf, openHome } from '../firn.js'
 import { lookAt, makeFiles } from '../tree.js'
@@ -41,6 +41,24 @@ tried(
       const files = lookAt(at.path('tree'), { directories: false })
       files.delete('dir-0/file-3.txt')
       expect(lookAt(at.path('back', at.path('tree')), { directories: false })).toEqual(files)
+    } finally {
+      at.dispose()
+    }
+  },
+  90_000,
+)
+
+tried(
+  `sources of other users are removed too, though no lease on them can be had${reason ? ` (skipped: ${reason})` : ''}`,
+  async () => {
+    const at = openHome({}, NOBODY)
+    try {
+      makeFiles(at.path('tree'), 5)
+      chownSync(at.path('tree/dir-0'), NOBODY.uid, NOBODY.gid)
+      for (const name of readdirSync(at.path('tree/dir-0'))) chownSync(at.path('tree/dir-0', name), 0, 0)
+      const ran = await at.run('archive-files', ['-r', '--delete-after-archive', '--yes', 'tree'])
+      expect([ran.code, ran.stderr]).toEqual([0, expect.stringContaining('removed 5 files')])
+      expect(readdirSync(at.path('tree/dir-0'))).toEqual([])
     } finally {
       at.dispose()
     }

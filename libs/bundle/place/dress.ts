@@ -7,6 +7,7 @@ import { errnoOf } from '#libs/errors/errors.js'
 import { setTimes, setXattr } from '#libs/os/libc.js'
 import { type Raw, rawToBytes } from '#libs/os/raw.js'
 import { step } from '#libs/os/steps.js'
+import type { Xattrs } from '../xattrs.js'
 import { failureOf, isOfDevice } from './obstacle.js'
 
 /** What the catalog says of one inode. */
@@ -16,7 +17,7 @@ export interface Dress {
   readonly gid: number
   readonly mtimeNs: bigint
   readonly atimeNs: bigint
-  readonly xattrs?: Readonly<Record<string, string>>
+  readonly xattrs?: Xattrs
 }
 
 export interface Dresser {
