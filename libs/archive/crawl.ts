@@ -21,7 +21,7 @@ import { type Compared, type ComparedPage, comparePage, type HasMore } from './c
 import { type CrawlOptions, optionsFromJson } from './crawl-options.js'
 import { goneNames } from './gone-names.js'
 import { keepLease } from './keep-lease.js'
-import { crawledRoots, marksOf, strangePlaces } from './root-sight.js'
+import { crawledRoots, identitiesOf, marksOf, strangePlaces } from './root-sight.js'
 import type { Vaults } from './vaults.js'
 import { type WakeEvents, wake } from './wake.js'
 
@@ -82,14 +82,16 @@ export async function crawl(
   await waitForTurn(parts, set, lease.signal, options.onTurn)
   await catalog.restartCrawl(set.id)
   const crawlOptions = optionsFromJson(set.options)
-  const { strange, expected } = strangePlaces(
+  // First: what is exchanged from now on is seen by it.
+  const marks = marksOf(set.roots)
+  const strange = strangePlaces(
     set.roots,
     await catalog.earlierMarks(set.id, EARLIER_SETS),
     isWalkedBy({ roots: set.roots, leaveOut, ...crawlOptions.walk }),
   )
-  const marks = { ...marksOf(set.roots), ...(expected.length > 0 && { expected }) }
-  await catalog.markRoots(set.id, owner, marks)
-  const gone = goneNames(catalog, set, strange)
+  const expected = strange.flatMap((place) => place.expected ?? [])
+  await catalog.markRoots(set.id, owner, withExpected(marks, expected))
+  const gone = goneNames(catalog, set, { strange, places: identitiesOf(marks) })
   const looked = lookedDirectories()
   const planned = {
     ...set,
@@ -106,7 +108,8 @@ export async function crawl(
     counted: counter.add,
     awaited: (bundles) => catalog.awaitBundles(set.id, bundles),
     listed: async (page, { complete, looked: lookedAt }) => {
-      await catalog.noteLooked(set.id, looked.done(page, lookedAt), crawlOptions.keep)
+      const done = looked.done(page, lookedAt)
+      if (done.length > 0) await catalog.noteLooked(set.id, done, crawlOptions.keep)
       const problems = await gone.note(page, complete)
       if (problems.length === 0) return
       await problemsSeen(problems)
@@ -124,8 +127,13 @@ export async function crawl(
     options.onPlanned?.(cut)
   }
   await counter.flush()
+  const still = gone.stillExpected()
+  if (still.length < expected.length) await catalog.markRoots(set.id, owner, withExpected(marks, still))
   await catalog.markCrawled(set.id, owner)
 }
+
+const withExpected = (marks: Record<string, unknown>, expected: readonly unknown[]): Record<string, unknown> =>
+  expected.length > 0 ? { ...marks, expected } : marks
 
 /** How many sets back a place is looked for. */
 const EARLIER_SETS = 100

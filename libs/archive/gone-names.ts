@@ -11,15 +11,32 @@ import type { StrangePlace } from './root-sight.js'
 export interface GoneNames {
   /** Notes what the directories of a page do not hold any more; those that are `complete` hold everything. Returns what is amiss. */
   note(page: Pick<WalkPage, 'listings' | 'entries'>, complete: ReadonlySet<Raw>): Promise<Problem[]>
+  /** Marks of strange places that are to be expected further on: those that lack names, or are not there. */
+  stillExpected(): Readonly<Record<string, unknown>>[]
 }
 
 export function goneNames(
   catalog: Pick<Catalog, 'noteGone' | 'wouldBeGone'>,
   set: Pick<SetRow, 'id' | 'roots'>,
-  strange: readonly StrangePlace[],
+  { strange: known, places }: { readonly strange: readonly StrangePlace[]; readonly places: ReadonlyMap<Raw, string> },
 ): GoneNames {
   const roots = new Set(set.roots)
+  const strange = [...known]
+  /** What was exchanged since it was marked is as strange. */
+  const seeExchanged = ({ directory, identity, rootIdentity }: Listing) => {
+    let root = directory
+    while (!roots.has(root) && root !== '/') root = parentOf(root)
+    for (const [path, seen] of [
+      [root, rootIdentity],
+      [directory, identity],
+    ] as const) {
+      const marked = places.get(path)
+      if (marked === undefined || marked === seen || strange.some((place) => place.path === path)) continue
+      strange.push({ path, reason: 'was exchanged for another directory while it was crawled' })
+    }
+  }
   const told = new Set<Raw>()
+  const lacking = new Set<Raw>()
 
   const placeOf = ({ directory, names, after, last }: FoundNames): StrangePlace | undefined => {
     if (roots.has(directory) && names.length === 0 && after === undefined && last === undefined) {
@@ -40,6 +57,7 @@ export function goneNames(
     async note(page, complete) {
       const open = page.listings.filter(({ directory }) => !complete.has(directory))
       if (open.length === 0) return []
+      open.forEach(seeExchanged)
       const sure: FoundNames[] = []
       const doubtful: { place: StrangePlace; listing: FoundNames }[] = []
       for (const listing of foundNames(open, page)) {
@@ -52,12 +70,17 @@ export function goneNames(
         for (const way of ways) doubtful.push({ place: way.place, listing: only(listing, way.name) })
         sure.push(ways.length === 0 ? listing : { ...listing, names: [...listing.names, ...ways.map(({ name }) => ({ name }))] })
       }
-      await catalog.noteGone(set.id, sure)
-      const asked = doubtful.filter(({ place }) => !told.has(place.path))
+      if (sure.length > 0) await catalog.noteGone(set.id, sure)
+      // Of the place itself it is asked in any case.
+      const asked = doubtful.filter(({ place, listing }) => !told.has(place.path) || isOwn(place, listing))
+      if (asked.length === 0) return []
       const answers = await catalog.wouldBeGone(
         set.id,
         asked.map(({ listing }) => listing),
       )
+      asked.forEach(({ place, listing }, index) => {
+        if (answers[index] && isOwn(place, listing)) lacking.add(place.path)
+      })
       return asked.flatMap(({ place: { path, reason } }, index) => {
         if (!answers[index] || told.has(path)) return []
         told.add(path)
@@ -68,8 +91,12 @@ export function goneNames(
         }
       })
     },
+    stillExpected: () => strange.flatMap(({ path, expected }) => (expected && lacking.has(path) ? [expected] : [])),
   }
 }
+
+/** Whether a listing is of the place itself, or of the way to it. */
+const isOwn = (place: StrangePlace, { directory }: FoundNames): boolean => isWithin(place.path, directory)
 
 /** A listing with the names that it found, entries and others. */
 function foundNames(listings: readonly Listing[], { entries }: { readonly entries: readonly PlannedEntry[] }): FoundNames[] {

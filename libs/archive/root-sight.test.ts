@@ -178,35 +178,35 @@ describe('a place that the last set saw otherwise', () => {
   test('is strange; as it was it is not', () => {
     const root = rawFromText(at.tree('root', smallFiles(1)))
     const marks = marksOf([root])
-    expect(strangePlaces([root], [{ roots: [root], marks }], all)).toEqual({ strange: [], expected: [] })
-    const { strange } = strangePlaces([root], [{ roots: [root], marks: changed(marks, { ino: '1' }) }], all)
+    expect(strangePlaces([root], [{ roots: [root], marks }], all)).toEqual([])
+    const strange = strangePlaces([root], [{ roots: [root], marks: changed(marks, { ino: '1' }) }], all)
     expect(strange).toEqual([{ path: root, reason: expect.stringContaining('another directory') }])
     // The newest set counts.
     const earlier = [marks, changed(marks, { ino: '1' })].map((each) => ({ roots: [root], marks: each }))
-    expect(strangePlaces([root], earlier, all).strange).toEqual([])
+    expect(strangePlaces([root], earlier, all)).toEqual([])
   })
 
-  test('and that was a mount point is expected for as long as it is empty or away, unless it is not walked', () => {
+  test('and that was a mount point is expected for as long as it is none, unless it is not walked', () => {
     const root = rawFromText(at.tree('with-mount', smallFiles(1)))
     mkdirSync(join(root, 'mount'))
     const mount = rawFromText(join(root, 'mount'))
     const was = { ...(marksOf([mount])['places'] as object[])[0], ino: '1', mounted: true }
     const earlier = (marks: Record<string, unknown>) => [{ roots: [root], marks }]
     const mounted = { ...marksOf([root]), places: [was] }
+    const expected = expect.objectContaining({ path: mount, ino: '1', mounted: true })
 
     const first = strangePlaces([root], earlier(mounted), all)
-    expect(first.strange.map(({ path }) => path)).toEqual([mount])
-    expect(first.expected).toMatchObject([{ path: mount, ino: '1', mounted: true }])
+    expect(first).toEqual([{ path: mount, reason: expect.stringContaining('another directory'), expected }])
     // The next night, when the set before saw no mount point there.
-    const next = [...earlier({ ...marksOf([root]), expected: first.expected }), ...earlier(mounted)]
-    expect(strangePlaces([root], next, all).strange.map(({ path }) => path)).toEqual([mount])
+    const next = [...earlier({ ...marksOf([root]), expected: first.map((place) => place.expected) }), ...earlier(mounted)]
+    expect(strangePlaces([root], next, all)).toMatchObject([{ path: mount, expected }])
     rmSync(mount, { recursive: true })
-    expect(strangePlaces([root], next, all)).toMatchObject({ strange: [{ path: mount, reason: 'is not there' }], expected: [{}] })
-    expect(strangePlaces([root], next, (path) => path !== mount)).toEqual({ strange: [], expected: [] })
-    // Something else lies there now: it is what the next set expects.
-    mkdirSync(join(mount, 'something'), { recursive: true })
-    expect(strangePlaces([root], next, all)).toMatchObject({ strange: [{ path: mount }], expected: [] })
+    expect(strangePlaces([root], next, all)).toMatchObject([{ path: mount, reason: 'is not there', expected }])
+    expect(strangePlaces([root], next, (path) => path !== mount)).toEqual([])
     // A set since then, which met no mount point there and expected none.
-    expect(strangePlaces([root], [...earlier(marksOf([root])), ...next], all).strange).toEqual([])
+    expect(strangePlaces([root], [...earlier(marksOf([root])), ...next], all)).toEqual([])
+    // A root that was a mount point, too.
+    const asRoot = strangePlaces([mount], [{ roots: [mount], marks: { ...marksOf([root]), places: [was] } }], all)
+    expect(asRoot).toMatchObject([{ path: mount, expected }])
   })
 })

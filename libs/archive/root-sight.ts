@@ -10,7 +10,7 @@ import type { SetRow } from '#libs/catalog/catalog.js'
 import { errnoOf } from '#libs/errors/errors.js'
 import { type MountPoint, mountPoints } from '#libs/os/mount-points.js'
 import { thisView } from '#libs/os/owner.js'
-import { markOf, nearestDev, type PlaceMark } from '#libs/os/place-mark.js'
+import { identityOf, markOf, nearestDev, type PlaceMark } from '#libs/os/place-mark.js'
 import { isWithin, jsonName, nameFromJson, parentOf, type Raw, rawFromBytes, rawToBytes, shown } from '#libs/os/raw.js'
 import { realRootOf } from '#libs/os/tree-access.js'
 
@@ -59,25 +59,30 @@ export function crawledRoots({ marks }: Pick<SetRow, 'marks'>): (Raw | undefined
   return roots.map((root) => (root ? nameFromJson('real', root) : undefined))
 }
 
+/** Which directories the places of a set were, by their paths, when it was marked. */
+export const identitiesOf = (marks: Readonly<Record<string, unknown>>): ReadonlyMap<Raw, string> =>
+  new Map(fromJson(marks).places.map((place) => [place.path, identityOf(place)]))
+
 /** A place that is not what it was, so that nothing is gone only because it is not found there. */
 export interface StrangePlace {
   readonly path: Raw
   /** The rest of a sentence: `is not there`. */
   readonly reason: string
+  /** Its mark as it was, to be kept with the set's own while names are missing in it: a disk may stay away for several nights. */
+  readonly expected?: Readonly<Record<string, unknown>>
 }
 
 /**
  * Roots, and mount points below them, that look otherwise than to the set that saw them last; `earlier` are the sets before, the newest
- * first. `expected`: marks of mount points that are empty or away, to be kept with the set's own: a disk may stay away for several nights.
+ * first. What was a mount point and is none now, or is empty or away, is still expected.
  */
 export function strangePlaces(
   roots: readonly Raw[],
   earlier: readonly Pick<SetRow, 'roots' | 'marks'>[],
   isWalked: (path: Raw) => boolean,
-): { strange: StrangePlace[]; expected: Record<string, unknown>[] } {
+): StrangePlace[] {
   const mounts = mountPoints()
   const strange: StrangePlace[] = []
-  const expected: Record<string, unknown>[] = []
   const seen: Raw[] = []
   const decided = new Set<Raw>()
   for (const { roots: then, marks } of earlier) {
@@ -89,18 +94,19 @@ export function strangePlaces(
         // A set that saw a place since then, and named no mount point there, knows better.
         if (decided.has(path) || seen.some((root) => isWithin(path, root))) continue
         const isRoot = roots.includes(path)
-        const isMount = place.mounted || !then.includes(path)
+        const isMount = place.mounted || !(isRoot || then.includes(path))
         if (!isRoot && !(isMount && roots.some((root) => isWithin(path, root)) && isWalked(path))) continue
         decided.add(path)
         const difference = differenceTo(place, mounts, view === thisView())
         if (difference === undefined) continue
-        strange.push({ path, reason: difference })
-        if (!isRoot && isEmptyOrAway(path)) expected.push({ ...toJson(place), mounted: true })
+        const isMounted = mounts.some((mount) => mount.path === path)
+        const isExpected = isMount && (!isMounted || isEmptyOrAway(path))
+        strange.push({ path, reason: difference, ...(isExpected && { expected: { ...toJson(place), mounted: true } }) })
       }
     }
     seen.push(...then)
   }
-  return { strange, expected }
+  return strange
 }
 
 function isEmptyOrAway(path: Raw): boolean {

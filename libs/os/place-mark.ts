@@ -19,6 +19,10 @@ export interface PlaceMark {
   readonly source: string
 }
 
+/** Of an inode on this machine: the same whether Node takes the numbers for signed or not. */
+export const identityOf = ({ dev, ino }: { dev: bigint; ino: bigint }): string =>
+  `${BigInt.asUintN(64, dev)}:${BigInt.asUintN(64, ino)}`
+
 /** Undefined where nothing can be seen under that path, now and from here. */
 export function markOf(path: Raw, mounts: readonly MountPoint[] = mountPoints()): PlaceMark | undefined {
   const stat = lstat(path)

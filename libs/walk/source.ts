@@ -66,6 +66,9 @@ export interface Listing {
   readonly others: OtherName[]
   /** By `process.hrtime`, ms. */
   readonly listedAt: number
+  /** Which directory was listed (`identityOf`), and which one its root is: another may have come to the same path. */
+  readonly identity: string
+  readonly rootIdentity: string
 }
 
 export interface OtherName {

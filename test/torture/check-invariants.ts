@@ -92,9 +92,32 @@ export async function checkVault(place: Sighted, options: { underway?: boolean }
     if (found !== sha256) faults.push(`I1: sha256sum of ${key} is ${found}, the catalog says ${sha256}`)
     else seen.add(key)
   }
+  faults.push(...(await missingRecords(place, unknown)))
   if (!options.underway) faults.push(...(await leftToDo(place)))
   fail(`the vault ${vaultId}`, faults)
   return [...unknown.keys()]
+}
+
+const RECORD = /^\d{4}\/\d{2}\/([0-9a-f-]{36})\/set\.(\d+)\.ndjson\.gz$/
+
+/** The records that the catalog counts. One more may be there, of which it was not told any more. Takes them from those that are unknown. */
+async function missingRecords({ sql, vaultId }: Sighted, unknown: Map<string, number>): Promise<string[]> {
+  const { rows } = await sql.query<{ id: string; records: number }>(
+    'SELECT s.id, s.records FROM "set" s JOIN vault v ON v.number = s.vault WHERE v.id = $1',
+    [vaultId],
+  )
+  const there = new Map<string, Set<number>>()
+  for (const key of [...unknown.keys()]) {
+    const [, set, n] = RECORD.exec(key) ?? []
+    if (set === undefined || !rows.some(({ id }) => id === set)) continue
+    there.set(set, (there.get(set) ?? new Set()).add(Number(n)))
+    unknown.delete(key)
+  }
+  return rows.flatMap(({ id, records }) =>
+    Array.from({ length: records }, (_, i) => i + 1).flatMap((n) =>
+      there.get(id)?.has(n) ? [] : [`I4: record ${n} of set ${id} is not in the vault`],
+    ),
+  )
 }
 
 async function leftToDo({ sql, sight }: Sighted): Promise<string[]> {

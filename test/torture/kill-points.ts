@@ -25,6 +25,7 @@ const OF_ARCHIVING = [
     'catalog.createSet catalog.restartCrawl catalog.markRoots catalog.planBundle catalog.recordProblems catalog.countCrawled',
   ),
   ...both('catalog.markCrawled catalog.leaseBundle catalog.markStored catalog.markIndexed catalog.finishSet catalog.releaseSet'),
+  ...both('catalog.markRecorded'),
   ...both('queue.add queue.addMany job.store-bundle job.index-bundle index.putSet index.addBundle'),
   ...both('vault.prepare vault.put vault.upload vault.sweep upload.write upload.seal upload.complete'),
   ...['catalog.bundle-marked', 'catalog.rows-written', 'catalog.not-committed-yet'],

@@ -12,6 +12,7 @@ const LOOKS = new Set(
     'catalog.retrieval catalog.items catalog.itemRows catalog.openRetrieval catalog.directories catalog.knownVault catalog.isOnDuty',
     'catalog.select catalog.selectHits catalog.locate catalog.locateHits catalog.neededBundles catalog.workers catalog.sets catalog.entriesOf catalog.problems',
     'catalog.filesByOffset catalog.attemptSecret catalog.audits catalog.crawlsBefore catalog.awaitedBundles upload.checksum queue.lane',
+    'catalog.bundlesOf catalog.goneNames catalog.wouldBeGone catalog.earlierMarks catalog.unrecordedSets catalog.asides',
     'vault.stat vault.list vault.quote vault.thawStates vault.close queue.close queue.work index.close index.search',
   ].flatMap((line) => line.split(' ')),
 )

@@ -3,6 +3,7 @@ import { statSync } from 'node:fs'
 import type { PlannedEntry, Problem } from '#libs/bundle/entry.js'
 import { errnoOf } from '#libs/errors/errors.js'
 import type { Names } from '#libs/os/list-names.js'
+import { identityOf } from '#libs/os/place-mark.js'
 import { joinRaw, parentOf, type Raw, rawToBytes } from '#libs/os/raw.js'
 import type { Stat as SystemStat } from '#libs/os/stat.js'
 import { step } from '#libs/os/steps.js'
@@ -78,7 +79,7 @@ export function* walkTree(request: WalkRequest, isStopped = () => false): Genera
     return 'other'
   }
   const enter = (path: Raw, entry: PlannedEntry): Seen => {
-    if (leftOut.has(identity(entry)) || request.leaveOut.includes(path)) {
+    if (leftOut.has(identityOf(entry)) || request.leaveOut.includes(path)) {
       page.leftOut.push(path)
       return 'directory'
     }
@@ -111,6 +112,8 @@ export function* walkTree(request: WalkRequest, isStopped = () => false): Genera
       ...(next < names.count && { last: names.name(next - 1) }),
       others: open.others,
       listedAt,
+      identity: identityOf(open),
+      rootIdentity: identityOf(stack[0]!),
     }
     page.listings.push(listing)
     open.unlisted = next
@@ -193,16 +196,13 @@ function typeOf(tree: TreeAccess, path: Raw): Stat['type'] | undefined {
   }
 }
 
-/** The same whether Node takes them for signed or not. */
-const identity = ({ dev, ino }: { dev: bigint; ino: bigint }): string => `${BigInt.asUintN(64, dev)}:${BigInt.asUintN(64, ino)}`
-
 /** Of the directories that are there: another path to the same directory is left out too. */
 function identities(paths: readonly Raw[]): Set<string> {
   const found = new Set<string>()
   for (const path of paths) {
     try {
       const stat = statSync(rawToBytes(path), { bigint: true })
-      if (stat.isDirectory()) found.add(identity(stat))
+      if (stat.isDirectory()) found.add(identityOf(stat))
     } catch {
       // Not there (yet), or not ours to look at: its path is enough.
     }
