@@ -68,7 +68,7 @@ export async function comparePage(
 
 /** Directories whose entries on this page are all that they hold. */
 function wholesOf({ listings }: WalkPage): Set<Raw> {
-  const whole = listings.filter(({ after, last, others }) => after === undefined && last === undefined && others.length === 0)
+  const whole = listings.filter(({ names }) => names === undefined)
   return new Set(whole.map(({ directory }) => directory))
 }
 

@@ -127,6 +127,7 @@ export async function crawl(
     options.onPlanned?.(cut)
   }
   await counter.flush()
+  await gone.flush()
   const still = gone.stillExpected()
   if (still.length < expected.length) await catalog.markRoots(set.id, owner, withExpected(marks, still))
   await catalog.markCrawled(set.id, owner)
@@ -330,11 +331,11 @@ function lookedDirectories(): { done(page: WalkPage, looked: ReadonlyMap<Raw, bo
   return {
     done({ listings }, looked) {
       const done: Raw[] = []
-      for (const { directory, last, others } of listings) {
+      for (const { directory, last, names } of listings) {
         const before = begun.get(directory)
         const now = looked.get(directory)
         // What a filter passes over was not looked at.
-        const clean = others.length === 0 && before !== false && now !== false
+        const clean = !names?.some(({ isEntry }) => !isEntry) && before !== false && now !== false
         if (last !== undefined) {
           if (!clean || now !== undefined || before !== undefined) begun.set(directory, clean)
           continue

@@ -8,9 +8,15 @@ import { isWithin, nameOf, parentOf, type Raw } from '#libs/os/raw.js'
 import type { Listing, WalkPage } from '#libs/walk/source.js'
 import type { StrangePlace } from './root-sight.js'
 
+/** The statement takes its time to be planned, however little it is asked. */
+const LISTINGS_AT_ONCE = 200
+const NAMES_AT_ONCE = 5_000
+
 export interface GoneNames {
   /** Notes what the directories of a page do not hold any more; those that are `complete` hold everything. Returns what is amiss. */
   note(page: Pick<WalkPage, 'listings' | 'entries'>, complete: ReadonlySet<Raw>): Promise<Problem[]>
+  /** What was gathered is noted too: at the end of the crawl. */
+  flush(): Promise<void>
   /** Marks of strange places that are to be expected further on: those that lack names, or are not there. */
   stillExpected(): Readonly<Record<string, unknown>>[]
 }
@@ -34,6 +40,15 @@ export function goneNames(
       if (marked === undefined || marked === seen || strange.some((place) => place.path === path)) continue
       strange.push({ path, reason: 'was exchanged for another directory while it was crawled' })
     }
+  }
+  /** Listings that are sure, and how many names they have. */
+  let gathered: FoundNames[] = []
+  let names = 0
+  const flush = async () => {
+    const listings = gathered
+    gathered = []
+    names = 0
+    if (listings.length > 0) await catalog.noteGone(set.id, listings)
   }
   const told = new Set<Raw>()
   const lacking = new Set<Raw>()
@@ -70,7 +85,11 @@ export function goneNames(
         for (const way of ways) doubtful.push({ place: way.place, listing: only(listing, way.name) })
         sure.push(ways.length === 0 ? listing : { ...listing, names: [...listing.names, ...ways.map(({ name }) => ({ name }))] })
       }
-      if (sure.length > 0) await catalog.noteGone(set.id, sure)
+      for (const listing of sure) {
+        gathered.push(listing)
+        names += listing.names.length
+      }
+      if (gathered.length >= LISTINGS_AT_ONCE || names >= NAMES_AT_ONCE) await flush()
       // Of the place itself it is asked in any case.
       const asked = doubtful.filter(({ place, listing }) => !told.has(place.path) || isOwn(place, listing))
       if (asked.length === 0) return []
@@ -91,6 +110,7 @@ export function goneNames(
         }
       })
     },
+    flush,
     stillExpected: () => strange.flatMap(({ path, expected }) => (expected && lacking.has(path) ? [expected] : [])),
   }
 }
@@ -98,17 +118,21 @@ export function goneNames(
 /** Whether a listing is of the place itself, or of the way to it. */
 const isOwn = (place: StrangePlace, { directory }: FoundNames): boolean => isWithin(place.path, directory)
 
-/** A listing with the names that it found, entries and others. */
-function foundNames(listings: readonly Listing[], { entries }: { readonly entries: readonly PlannedEntry[] }): FoundNames[] {
-  const names = new Map(listings.map(({ directory, others }) => [directory, [...others] as FoundName[]]))
-  for (const { path, type } of entries) {
-    if (path !== '/') names.get(parentOf(path))?.push({ name: nameOf(path), isDirectory: type === 'directory', isArchived: true })
+/** Listings with the names that were found; of whole directories they are those of the entries. */
+function foundNames(listings: readonly Listing[], page: { readonly entries: readonly PlannedEntry[] }): FoundNames[] {
+  const wholes = listings.filter(({ names }) => names === undefined)
+  const ofEntries = new Map(wholes.map(({ directory }) => [directory, [] as FoundName[]]))
+  if (wholes.length > 0) {
+    for (const { path, type } of page.entries) {
+      if (path !== '/')
+        ofEntries.get(parentOf(path))?.push({ name: nameOf(path), isDirectory: type === 'directory', isArchived: true })
+    }
   }
-  return listings.map(({ directory, after, last, listedAt }) => ({
+  return listings.map(({ directory, after, last, names, listedAt }) => ({
     directory,
     ...(after !== undefined && { after }),
     ...(last !== undefined && { last }),
-    names: names.get(directory) ?? [],
+    names: names?.map(({ isEntry, ...name }) => ({ ...name, isArchived: isEntry })) ?? ofEntries.get(directory) ?? [],
     listedAt,
   }))
 }

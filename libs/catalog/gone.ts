@@ -41,15 +41,21 @@ const MISSING = `
     SELECT ord, ${toBytes('name')} AS name, directory, archived
     FROM unnest($7::int[], $8::text[], $9::bool[], $10::bool[]) AS f (ord, name, directory, archived)
   ),
-  held AS MATERIALIZED (
-    SELECT l.ord, l.id, l.at, l.cover, l.directory AS parent, h.* FROM l CROSS JOIN LATERAL (
-      ${newestIn('l.id', `name > coalesce(${toBytes('l.after')}, '') AND (l.last IS NULL OR name <= ${toBytes('l.last')})`)}
-    ) h
+  candidates AS MATERIALIZED (
+    SELECT DISTINCT h.ord, h.id, h.name, coalesce(f.archived, FALSE) AS replaced, f.directory AS is_directory
+    FROM (
+      SELECT l.ord, l.id, h.* FROM l CROSS JOIN LATERAL (
+        SELECT name, type FROM file
+        WHERE directory = l.id AND name > coalesce(${toBytes('l.after')}, '') AND (l.last IS NULL OR name <= ${toBytes('l.last')}) OFFSET 0
+      ) h
+    ) h LEFT JOIN found f USING (ord, name)
+    WHERE f.name IS NULL OR f.directory <> (h.type = ${DIRECTORY})
   ),
   missing AS MATERIALIZED (
-    SELECT h.*, coalesce(f.archived, FALSE) AS replaced FROM held h LEFT JOIN found f USING (ord, name)
-    WHERE (f.name IS NULL OR f.directory <> (h.type = ${DIRECTORY}))
-      AND h.archived_at <= h.at AND extract(epoch FROM h.archived_at) * 1000 > h.cover
+    SELECT l.ord, l.id, l.at, l.directory AS parent, c.replaced, n.* FROM candidates c JOIN l USING (ord)
+    CROSS JOIN LATERAL (${newestIn('c.id', 'name = c.name')}) n
+    WHERE (c.is_directory IS NULL OR c.is_directory <> (n.type = ${DIRECTORY}))
+      AND n.archived_at <= l.at AND extract(epoch FROM n.archived_at) * 1000 > l.cover
   )`
 
 /** SQL: how many files `missing` are, those below missing directories with them. Directories are ordered by the first 400 bytes of their paths. */

@@ -15,17 +15,20 @@ type Answer = Awaited<ReturnType<HeldLookup['match']>>[number]
 /** SQL: names may have several versions, of which the newest counts. So many rows of a range are read; where there are more, it is looked at. */
 const MOST_ROWS = 'r.entries * 4 + 16'
 
+/** SQL: of what is not gone. */
+const HERE = 'FILTER (WHERE NOT is_gone)'
+
 /**
  * The columns and their order are those of `nameRanges`. What that hash does not cover is asked beside it: a row that changed while it was
  * read, times that have no room in their columns, a set of its own.
  */
 const MATCH = `
   WITH r AS MATERIALIZED (
-    SELECT r.*, d.id FROM unnest($2::text[], $3::text[], $4::text[], $6::int[], $7::text[], $9::float8[])
+    SELECT r.*, d.id, ${lookedAt('d.id', '$10::int')} AS looked FROM unnest($2::text[], $3::text[], $4::text[], $6::int[], $7::text[], $9::float8[])
       WITH ORDINALITY AS r (directory, first, last, entries, sha256, cover, ord)
     CROSS JOIN LATERAL ${directoryByPath('$1', toBytes('r.directory'))}
   ), ${withStored(`
-    SELECT r.ord, f.* FROM r CROSS JOIN LATERAL (
+    SELECT r.ord, r.looked, f.* FROM r CROSS JOIN LATERAL (
       SELECT name, bundle, type, size, mtime_ns, ctime_ns, ino, state, data_bundle, extra FROM file
       WHERE directory = r.id AND name >= ${toBytes('r.first')} AND (r.last IS NULL OR name <= ${toBytes('r.last')})
       ORDER BY name LIMIT ${MOST_ROWS}
@@ -37,25 +40,23 @@ const MATCH = `
       GROUP BY name OFFSET 0
     ) g
   ),
-  looked AS MATERIALIZED (SELECT r.ord, ${lookedAt('r.id', '$10::int')} AS at FROM r),
   newest AS (
     SELECT n.*, coalesce(missing.at >= archived_at, FALSE) AS is_gone
     FROM (SELECT DISTINCT ON (ord, name) * FROM stored ORDER BY ord, name, archived_at DESC, number DESC) n
     LEFT JOIN missing USING (ord, name)
   ),
   held AS (
-    SELECT ord, bool_and(${isKept('newest', '$10::int', 'looked.at')}) AS kept, sha256(string_agg(record_send(ROW(name, type, size, mtime_ns, ctime_ns, ino)), '' ORDER BY name)) AS sha256,
-      bool_and(state = 0 AND NOT coalesce(extra ? 'times', FALSE) AND set IS DISTINCT FROM $8) AS plain, min(archived_at) AS since
-    FROM newest JOIN looked USING (ord) WHERE NOT is_gone GROUP BY ord
+    SELECT ord, sha256(string_agg(record_send(ROW(name, type, size, mtime_ns, ctime_ns, ino)), '' ORDER BY name) ${HERE}) AS sha256,
+      bool_and(state = 0 AND NOT coalesce(extra ? 'times', FALSE) AND set IS DISTINCT FROM $8
+        AND ${isKept('newest', '$10::int', 'newest.looked')}) ${HERE} AS plain,
+      min(archived_at) ${HERE} AS since, count(*) FILTER (WHERE is_gone) AS absent
+    FROM newest GROUP BY ord
   ),
-  known AS (
-    SELECT ord, count(*) AS rows, count(DISTINCT name) - (SELECT count(*) FROM newest n WHERE n.ord = rows.ord AND n.is_gone) AS names
-    FROM rows GROUP BY ord
-  )
+  known AS (SELECT ord, count(*) AS rows, count(DISTINCT name) AS names FROM rows GROUP BY ord)
   SELECT string_agg(r.ord || CASE
-    WHEN known.rows >= ${MOST_ROWS} OR NOT held.plain OR NOT held.kept OR held.sha256 <> decode(r.sha256, 'hex') OR held.sha256 IS NULL
+    WHEN known.rows >= ${MOST_ROWS} OR NOT held.plain OR held.sha256 <> decode(r.sha256, 'hex') OR held.sha256 IS NULL
       OR extract(epoch FROM held.since) * 1000 <= r.cover THEN 'l'
-    WHEN known.names = r.entries THEN 'w' ELSE 's' END, ' ')
+    WHEN known.names - held.absent = r.entries THEN 'w' ELSE 's' END, ' ')
   FROM known JOIN r USING (ord) LEFT JOIN held USING (ord)`
 
 /** What is asked about: numbers of the host and the vault, and what shall be kept, as bits. */

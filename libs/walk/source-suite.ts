@@ -74,12 +74,13 @@ export function sourceSuite(name: string, openPlace: () => Promise<SourcePlace>)
         const listed = new Map<string, string[]>()
         const bounds = new Map<string, unknown[]>()
         for (const { entries, listings } of await all(place.source.walk({ ...requestFor(place.root), ...filters }))) {
-          for (const { directory, after, last, others } of listings) {
+          for (const { directory, after, last, names: named } of listings) {
             const given = entries.filter(({ path }) => path.slice(0, path.lastIndexOf('/')) === directory)
-            const names = new Set([
-              ...given.map(({ path }) => path.slice(directory.length + 1)),
-              ...others.map(({ name }) => name),
-            ])
+            const inEntries = given.map(({ path }) => path.slice(directory.length + 1))
+            const names = named?.map(({ name }) => name) ?? inEntries
+            const asEntries = named?.flatMap(({ name, isEntry }) => (isEntry ? [name] : [])) ?? inEntries
+            // With a filter for files a directory comes when it is known to hold one.
+            if (!('include' in filters)) expect(asEntries).toEqual(inEntries)
             for (const name of names)
               expect([after === undefined || name > after, last === undefined || name <= last]).toEqual([true, true])
             listed.set(directory, [...(listed.get(directory) ?? []), ...names])

@@ -62,8 +62,8 @@ export interface Listing {
   readonly after?: Raw
   /** Inclusive; undefined to its end. */
   readonly last?: Raw
-  /** Names that are no entry of this page: a filter passes over them, they are special files, or cannot be looked at. */
-  readonly others: OtherName[]
+  /** Undefined where they are those of the entries of this page that lie in the directory. */
+  readonly names?: readonly ListedName[]
   /** By `process.hrtime`, ms. */
   readonly listedAt: number
   /** Which directory was listed (`identityOf`), and which one its root is: another may have come to the same path. */
@@ -71,8 +71,10 @@ export interface Listing {
   readonly rootIdentity: string
 }
 
-export interface OtherName {
+export interface ListedName {
   readonly name: Raw
+  /** It is an entry; else a filter passes over it, it is a special file, or cannot be looked at. */
+  readonly isEntry: boolean
   /** Undefined where nobody looked. */
   readonly isDirectory?: boolean
 }

@@ -8,7 +8,7 @@ import { joinRaw, parentOf, type Raw, rawToBytes } from '#libs/os/raw.js'
 import type { Stat as SystemStat } from '#libs/os/stat.js'
 import { step } from '#libs/os/steps.js'
 import { TreeAccess } from '#libs/os/tree-access.js'
-import type { Listing, OtherName, WalkPage, WalkRequest } from '../source.js'
+import type { ListedName, Listing, WalkPage, WalkRequest } from '../source.js'
 import { compileFilters } from './filters.js'
 
 /** Entries of a page: enough to make a look-up in the catalog worth its round trip. */
@@ -23,9 +23,10 @@ interface Open {
   readonly ino: bigint
   readonly entry: PlannedEntry
   readonly listedAt: number
-  /** The first name that no listing has yet, and those from there on that are no entries. */
+  /** The first name that no listing has yet, what became of those from there on, and whether one of them is no entry. */
   unlisted: number
-  others: OtherName[]
+  seen: Seen[]
+  hasOthers: boolean
 }
 
 /** A page before its ranges are known. */
@@ -72,7 +73,7 @@ export function* walkTree(request: WalkRequest, isStopped = () => false): Genera
       if (type === 'file' || type === 'symlink') {
         page.found++
         give(stat as PlannedEntry)
-        return 'given'
+        return 'entry'
       }
       fail(path, 'skipped', type)
     }
@@ -88,14 +89,14 @@ export function* walkTree(request: WalkRequest, isStopped = () => false): Genera
       return 'directory'
     }
     if (!filters.narrow) give(entry)
-    const seen = filters.narrow ? 'directory' : 'given'
+    const seen = filters.narrow ? 'directory' : 'entry-directory'
     const elsewhere = request.oneFileSystem && stack[0] !== undefined && stack[0].dev !== entry.dev
     if (elsewhere) return seen
     try {
       // Before: whatever vanishes while it is listed was there until then.
       const listedAt = now()
       const { dev, ino } = entry
-      stack.push({ path, names: tree.list(path), next: 0, dev, ino, entry, listedAt, unlisted: 0, others: [] })
+      stack.push({ path, names: tree.list(path), next: 0, dev, ino, entry, listedAt, unlisted: 0, seen: [], hasOthers: false })
       step('walk:listed')
       if (!filters.narrow) given = stack.length
     } catch (error) {
@@ -106,18 +107,19 @@ export function* walkTree(request: WalkRequest, isStopped = () => false): Genera
   /** Says of a directory what it holds up to where the walk is in it. */
   const list = (open: Open) => {
     const { path: directory, names, next, unlisted, listedAt } = open
-    const listing: Listing = {
+    const isWhole = unlisted === 0 && next === names.count && !open.hasOthers
+    page.listings.push({
       directory,
       ...(unlisted > 0 && { after: names.name(unlisted - 1) }),
       ...(next < names.count && { last: names.name(next - 1) }),
-      others: open.others,
+      ...(!isWhole && { names: open.seen.map((seen, index) => listedName(names.name(unlisted + index), seen)) }),
       listedAt,
       identity: identityOf(open),
       rootIdentity: identityOf(stack[0]!),
-    }
-    page.listings.push(listing)
+    } satisfies Listing)
     open.unlisted = next
-    open.others = []
+    open.seen = []
+    open.hasOthers = false
   }
   /** What is a root of its own, because the walk of another does not enter it, is met there. */
   const isNestedRoot = (path: Raw): boolean => roots.size > 1 && request.recursive && roots.has(path)
@@ -143,8 +145,9 @@ export function* walkTree(request: WalkRequest, isStopped = () => false): Genera
         open.next++
         const name = names.name(next)
         const seen = visit(joinRaw(open.path, name), root, names.mayBeDirectory(next))
-        if (seen !== 'given') {
-          open.others.push(seen === 'unseen' ? { name } : { name, isDirectory: seen === 'directory' })
+        open.seen.push(seen)
+        if (!isEntry(seen)) {
+          open.hasOthers = true
           others++
         }
       }
@@ -162,8 +165,16 @@ export function* walkTree(request: WalkRequest, isStopped = () => false): Genera
 
 const emptyPage = (): Page => ({ entries: [], problems: [], leftOut: [], listings: [], found: 0 })
 
-/** What became of a name: an entry of this page, or none. */
-type Seen = 'given' | 'directory' | 'other' | 'unseen'
+/** What became of a name: an entry of this page, or none; `unseen`: nobody looked what it is. */
+type Seen = 'entry' | 'entry-directory' | 'directory' | 'other' | 'unseen'
+
+const isEntry = (seen: Seen): boolean => seen === 'entry' || seen === 'entry-directory'
+
+const listedName = (name: Raw, seen: Seen): ListedName => ({
+  name,
+  isEntry: isEntry(seen),
+  ...(seen !== 'unseen' && { isDirectory: seen === 'directory' || seen === 'entry-directory' }),
+})
 
 const now = (): number => Number(process.hrtime.bigint() / 1_000_000n)
 
