@@ -2,7 +2,20 @@
  * What users do by mistake, at any moment: a run is cancelled, the same tree is archived by several commands at once, the vault's or the
  * source's disk goes away, tars are lost, a run is killed. Nothing false is recorded, nothing is lost, and the same command finishes what is left.
  */
-import { existsSync, mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  futimesSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
 import { dirname } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { says } from '../firn.js'
@@ -127,6 +140,72 @@ async function unmounted(context: CaseContext): Promise<void> {
       context.count('vaults that went away', 1)
     }
   })
+}
+
+/**
+ * Somebody goes on writing while sources are removed, and sets the times back: what a file held last, while it had a name, is on the disk or
+ * in the vault.
+ */
+async function racingWriter(context: CaseContext): Promise<void> {
+  await withPlace(async (place) => {
+    for (let round = 0; round < ROUNDS / 2; round++) {
+      const random = randomFrom(context.seed, `writer ${round}`)
+      const root = place.at.path(`written-${round}`)
+      mkdirSync(root)
+      const last = new Map<string, string>()
+      for (let i = 0; i < 40; i++) {
+        last.set(`${root}/f${i}`, `${i} first`.padEnd(100))
+        writeFileSync(`${root}/f${i}`, last.get(`${root}/f${i}`) as string)
+      }
+      const removing = place.at.start('archive-files', ['-r', '--json', '--delete-after-archive', '--yes', root])
+      let over = false
+      const ended = removing.ended.finally(() => {
+        over = true
+      })
+      let writes = 0
+      while (!over) {
+        const path = `${root}/f${random.below(40)}`
+        const content = `${path} ${writes}`.slice(-90).padEnd(100)
+        if (writeAsBefore(path, content)) {
+          last.set(path, content)
+          writes++
+        }
+        await sleep(random.below(120))
+      }
+      const ran = await ended
+      checkRan(place, ran, [0, 3])
+      const to = place.at.path(`back-${round}`)
+      checkRan(place, await place.at.run('find-and-retrieve', ['--path', root, '--json', '--to', to]), [0])
+      const lost = [...last].filter(([path, content]) => {
+        const place = existsSync(path) ? path : `${to}${path}`
+        return readFileSync(place, 'utf8') !== content
+      })
+      fail(
+        'sources that were written to while they were removed',
+        lost.map(([path, content]) => `${path} lost what it held last: ${content.trim()}`),
+      )
+      context.count('writes while sources were removed', writes)
+      context.count('sources removed', [...last.keys()].filter((path) => !existsSync(path)).length)
+    }
+  })
+}
+
+/** Into the file that is there, with its times put back. False where it has no name any more. */
+function writeAsBefore(path: string, content: string): boolean {
+  let fd: number
+  try {
+    fd = openSync(path, 'r+')
+  } catch {
+    return false
+  }
+  try {
+    const { atime, mtime } = fstatSync(fd)
+    writeSync(fd, content, 0)
+    futimesSync(fd, atime, mtime)
+    return fstatSync(fd).nlink > 0
+  } finally {
+    closeSync(fd)
+  }
 }
 
 const cliFiles = (ran: { messages: readonly Record<string, unknown>[] }) =>
@@ -288,6 +367,7 @@ export const MISTAKES: readonly Case[] = [
   { name: 'mistakes/at-once', run: atOnce },
   { name: 'mistakes/unmounted', run: unmounted },
   { name: 'mistakes/source', run: unmountedSource },
+  { name: 'mistakes/writer', run: racingWriter },
   { name: 'mistakes/lost-tars', run: lostTars },
   { name: 'mistakes/records', run: records },
 ]
