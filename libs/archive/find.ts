@@ -76,8 +76,8 @@ async function* findByQuery<R extends LocatedRow>(
 }
 
 /**
- * Every file of the selection, compared with the query. All versions, for an older one may match where the newest does not; and no
- * directories, which the index does not have either.
+ * Every file of the selection, compared with the query. All versions, for an older one may match where the newest does not; directories, which
+ * the index does not have either, only tell that a path is no file any more.
  */
 async function* compareAll<R extends LocatedRow>(
   catalog: Pick<FindParts<R>['catalog'], 'select' | 'set'>,
@@ -86,19 +86,24 @@ async function* compareAll<R extends LocatedRow>(
   { signal }: { signal?: AbortSignal },
 ): AsyncGenerator<readonly R[]> {
   const sets = new Map<string, SetRow | undefined>()
-  for await (const page of catalog.select({ ...selection, allVersions: true, directories: false })) {
+  const isTree = selection.asOf !== undefined && !selection.gone
+  for await (const page of catalog.select({ ...selection, allVersions: true, directories: true })) {
     signal?.throwIfAborted()
     for (const id of new Set(page.map(({ setId }) => setId))) if (!sets.has(id)) sets.set(id, await catalog.set(id))
-    const matching = page.filter(({ path, setId }) => {
+    const isMatch = ({ type, path, setId }: R) => {
       const set = sets.get(setId)
-      return set !== undefined && matchesQuery(query, { path, description: set.description, tags: set.tags })
-    })
-    // All versions of a path are on one page, the newest first.
-    const newest = (row: R, i: number) => {
-      const before = matching[i - 1]
-      return before === undefined || before.path !== row.path || before.host !== row.host
+      if (type === 'directory' || set === undefined) return false
+      return matchesQuery(query, { path, description: set.description, tags: set.tags })
     }
-    const found = selection.allVersions ? matching : matching.filter(newest)
+    // All versions of a path are on one page, the newest first.
+    const found: R[] = []
+    for (let at = 0, end = 0; at < page.length; at = end) {
+      const first = page[at] as R
+      while (end < page.length && page[end]?.path === first.path && page[end]?.host === first.host) end++
+      if (isTree && !selection.allVersions && first.type === 'directory') continue // whatever it was before
+      const matching = page.slice(at, end).filter(isMatch)
+      found.push(...(selection.allVersions ? matching : matching.slice(0, 1)))
+    }
     if (found.length > 0) yield found
   }
 }

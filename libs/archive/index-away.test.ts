@@ -1,4 +1,6 @@
 /** What happens while the search index is away, and while it is made anew. A closed port is away; Postgres' index is not. */
+import { rmSync } from 'node:fs'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import type { FileRow } from '#libs/catalog/catalog.js'
 import { rawFromText } from '#libs/os/raw.js'
@@ -26,6 +28,8 @@ afterAll(async () => {
 const withIndex = (index: SearchIndex) => ({ ...at.parts, index })
 
 const keysOf = (rows: readonly FileRow[]) => rows.map((row) => `${row.bundleNumber}/${row.seq}`).sort()
+
+const goneOf = (rows: readonly FileRow[]) => rows.map((row) => `${row.bundleNumber}/${row.seq} ${row.goneAt?.getTime()}`).sort()
 
 const hits = async (index: Pick<SearchIndex, 'search'>, text: string) => (await all(index.search(parseQuery(text)))).length
 
@@ -89,6 +93,12 @@ describe('an index that is away', () => {
     const old = await at.archive(at.request([first], {}, { description: 'spring photo', tags: ['lab one'] }))
     at.tree('versions', { 'a/one.txt': 'one, longer', 'c/three.txt': '3' })
     const newer = await at.archive(at.request([first], {}, { description: 'autumn', tags: ['lab two'] }))
+    const then = new Date()
+    rmSync(join(first, 'a/two.txt'))
+    rmSync(join(first, 'c/three.txt'))
+    at.tree('versions', { 'c/three.txt/one': 'a directory now' })
+    await at.archive(at.request([first], {}, { description: 'winter', tags: ['lab two'] }))
+    const now = new Date(Date.now() + 1_000)
     const queries = [
       'versions',
       'one',
@@ -110,6 +120,11 @@ describe('an index that is away', () => {
       { paths: [rawFromText(`${first}/a`)] },
       { host: 'nobody' },
       { directories: true },
+      { asOf: then },
+      { asOf: now },
+      { asOf: now, gone: true },
+      { asOf: now, allVersions: true },
+      { gone: true, allVersions: true },
     ]
     for (const query of queries) {
       for (const selection of selections) {
@@ -118,6 +133,7 @@ describe('an index that is away', () => {
         const found = await all(findFiles({ catalog: at.catalog, index: away, onIndexAway }, { query, selection }))
         const indexed = await all(findFiles({ catalog: at.catalog, index }, { query, selection }))
         expect([query, selection, keysOf(found)]).toEqual([query, selection, keysOf(indexed)])
+        expect(goneOf(found)).toEqual(goneOf(indexed))
         expect(said).toEqual([expect.stringMatching(/cannot be reached/)])
       }
     }

@@ -138,7 +138,7 @@ async function* asListed(pages: AsyncIterable<readonly LocatedRow[]>): AsyncGene
 
 /** What tells the same request again. */
 function requestToJson(request: RetrieveRequest): Record<string, unknown> {
-  const { archiveIds, paths, setIds, host, asOf, allVersions } = request.selection
+  const { archiveIds, paths, setIds, host, asOf, gone, allVersions } = request.selection
   return {
     ...(request.query !== undefined && { query: request.query }),
     ...(archiveIds?.length && { archiveIds }),
@@ -146,6 +146,7 @@ function requestToJson(request: RetrieveRequest): Record<string, unknown> {
     ...(setIds?.length && { setIds }),
     ...(host !== undefined && { host }),
     ...(asOf && { asOf: asOf.toISOString() }),
+    ...(asOf && gone && { gone }),
     ...(allVersions && { allVersions }),
     overwrite: request.overwrite,
     setuid: request.setuid,

@@ -23,7 +23,8 @@ export async function* selectHits<R extends LocatedRow>(
   selection: Selection,
   matches: Matches,
 ): AsyncGenerator<readonly R[]> {
-  const judge = judgeOf<R>(database, selection)
+  // An index has no directories: a path that is one now is found as the file that it was.
+  const judge = judgeOf<R>(database, { ...selection, directories: false })
   const pass = passes(judge.wanted)
   const sets = new Map<string, SetWords>()
   for await (const page of hits) {
@@ -32,7 +33,10 @@ export async function* selectHits<R extends LocatedRow>(
       const isHit = new Set(asked.map(({ bundleNumber, seq }) => `${bundleNumber}/${seq}`))
       const rows = (await versionsOf(reader, asked)).filter(pass)
       await learnSets(database, sets, rows)
-      const matching = rows.filter((row) => matches({ path: row.path, set: sets.get(row.setId) as SetWords }))
+      // What a path is now counts, whatever else is said of it.
+      const matching = rows.filter(
+        (row) => row.type === 'directory' || matches({ path: row.path, set: sets.get(row.setId) as SetWords }),
+      )
       const own = (row: R) => isHit.has(`${row.bundleNumber}/${row.seq}`)
       const found = selection.allVersions
         ? (await judge.given(versionsByPath(matching))).filter(own)
