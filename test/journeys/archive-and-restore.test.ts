@@ -1,5 +1,5 @@
 /** A tree goes away and comes back: the main job, as whole processes, on the embedded default and on servers. */
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import {
   chmodSync,
   constants,
@@ -15,8 +15,9 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from '@jest/globals'
-import { filesOf, statusOf } from '../firn.js'
+import { filesOf, mainOf, openHome, statusOf } from '../firn.js'
 import { describeInBothModes, type Installation } from '../modes.js'
+import { describeWith } from '../tools.js'
 import { lookAt, makeFiles, setAge } from '../tree.js'
 
 describeInBothModes('a tree archived and restored', (open) => {
@@ -333,4 +334,34 @@ describeInBothModes('what is chosen and what is not', (open) => {
     expect(existsSync(join(at.path('rest'), at.path('holes')))).toBe(true)
     expect(lstatSync(join(at.path('rest'), at.path('holes'))).isDirectory()).toBe(true)
   })
+})
+
+describeWith(['script'], 'the question before sources are removed', () => {
+  test('names roots, files and bytes; nothing goes without a yes', async () => {
+    const at = openHome()
+    try {
+      makeFiles(at.path('tree'), 3)
+      const ask = (answer: string) => {
+        const command = [
+          process.execPath,
+          mainOf('archive-files'),
+          '-r',
+          '--delete-after-archive',
+          '--no-progress',
+          at.path('tree'),
+        ]
+        const options = { env: { ...process.env, ...at.env }, input: `${answer}\n` }
+        const ran = spawnSync('script', ['-qec', command.join(' '), '/dev/null'], options)
+        return { code: ran.status, said: String(ran.stdout) }
+      }
+      const refused = ask('n')
+      const question = `Remove 3 files, 300 B, from ${at.path('tree')}? [y/N]`
+      expect(refused).toMatchObject({ code: 5, said: expect.stringContaining(question) })
+      expect(readdirSync(at.path('tree/dir-0'))).toHaveLength(3)
+      expect(ask('y')).toMatchObject({ code: 0, said: expect.stringContaining('removed 3 files') })
+      expect(readdirSync(at.path('tree/dir-0'))).toEqual([])
+    } finally {
+      at.dispose()
+    }
+  }, 120_000)
 })
