@@ -98,7 +98,8 @@ export async function archiveSet(
       signal.throwIfAborted()
     }
     const ended = await catalog.finishSet(set.id)
-    if (ended.state !== ended.recorded) await recordNow(parts, set.id, lease.signal)
+    // The lease ends with the set: it says nothing any more.
+    if (ended.state !== ended.recorded && !options.signal?.aborted) await recordNow(parts, set.id, options.signal)
     return ended
   } catch (error) {
     // Its crawl, too, finds that the set is nobody's any more.
@@ -114,13 +115,13 @@ export async function archiveSet(
 }
 
 /** What the vault does not take now is written by whoever comes next. */
-async function recordNow(parts: ArchiveSetParts, setId: string, signal: AbortSignal): Promise<void> {
+async function recordNow(parts: ArchiveSetParts, setId: string, signal: AbortSignal | undefined): Promise<void> {
   const set = await parts.catalog.set(setId)
   if (set === undefined) return
   try {
     await recordSet(parts, await openToWrite(parts, set.vaultId, { signal }), set, { signal })
   } catch (error) {
-    signal.throwIfAborted()
+    signal?.throwIfAborted()
     if (!(error instanceof FirnError) || isFirnError(error, 'database', 'database-full')) throw error
   }
 }
