@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test } from '@jest/globals'
 import { FirnError } from '#libs/errors/errors.js'
 import { archiveSet } from './archive-set.js'
@@ -65,3 +66,19 @@ test('an index that refuses is said once and not waited for; whoever searches ca
   const { findFiles } = await import('./find.js')
   expect(await all(findFiles(at.parts, { query: 'index file-7', selection: {} }))).toHaveLength(1)
 })
+
+test('a vault that takes its time for the last record ends no set that is over: the lease ends with the set', async () => {
+  const root = at.tree('slow-record', smallFiles(2))
+  at.wrap((vault) => ({
+    ...vault,
+    async put(key, bytes, options) {
+      if (key.endsWith('/set.2.ndjson.gz')) await sleep(16_000) // a lease is renewed every 15 s
+      await vault.put(key, bytes, options)
+    },
+  }))
+  try {
+    expect(await at.archive(at.request([root]))).toMatchObject({ state: 'archived' })
+  } finally {
+    at.wrap((vault) => vault)
+  }
+}, 60_000)
