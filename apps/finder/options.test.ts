@@ -28,6 +28,10 @@ describe('what is asked for', () => {
       { search: '"open' },
       { set: ['nope'] },
       { all: true, asOf: 'yesterday-ish' },
+      { all: true, asOf: '2026-13-29' },
+      { all: true, asOf: '2026-02-30' },
+      { all: true, asOf: '2026-02-30T12:00Z' },
+      { all: true, asOf: '2026-11-21Tnoon' },
     ]) {
       expect(() => requestFrom(flags(more))).toThrow(usage)
     }

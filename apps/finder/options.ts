@@ -98,9 +98,13 @@ export function requestFrom(flags: FindFlags): FindRequest {
 
 /** A day means its end: `--as-of 2026-11-21` includes what was archived on that day (local time). */
 function timeFrom(text: string): Date {
-  const day = /^(\d{4})-(\d{2})-(\d{2})$/.exec(text)
-  const time = day ? new Date(Number(day[1]), Number(day[2]) - 1, Number(day[3]), 23, 59, 59, 999) : new Date(text)
-  if (Number.isNaN(time.getTime())) {
+  const [, year, month, day, rest] = /^(\d{4})-(\d{2})-(\d{2})(.*)$/s.exec(text) ?? []
+  // JavaScript takes the 30th of February for the 2nd of March.
+  const isDay =
+    year === undefined ||
+    new Date(Date.UTC(Number(year), Number(month) - 1, Number(day))).toISOString().startsWith(text.slice(0, 10))
+  const time = rest === '' ? new Date(Number(year), Number(month) - 1, Number(day), 23, 59, 59, 999) : new Date(text)
+  if (Number.isNaN(time.getTime()) || !isDay) {
     throw new FirnError('usage', `--as-of takes a time such as 2026-11-21 or 2026-11-21T12:00Z, not ${JSON.stringify(text)}`)
   }
   return time
