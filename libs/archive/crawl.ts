@@ -6,9 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { type Cut, createCutter } from '#libs/bundle/cut.js'
 import { isFile, type PlannedEntry, type Problem } from '#libs/bundle/entry.js'
 import { encodePlan } from '#libs/bundle/plan.js'
-import { hasMoreThan, type Keep } from '#libs/bundle/xattrs.js'
 import type { Catalog, SetRow } from '#libs/catalog/catalog.js'
-import { errnoOf } from '#libs/errors/errors.js'
 import { oneAhead } from '#libs/os/one-ahead.js'
 import { isWithin, type Raw } from '#libs/os/raw.js'
 import { TreeAccess } from '#libs/os/tree-access.js'
@@ -17,10 +15,11 @@ import type { Vault } from '#libs/vault/vault.js'
 import type { Source, WalkPage, WalkRequest } from '#libs/walk/source.js'
 import { isWalkedBy } from '#libs/walk/tree/filters.js'
 import { mayBeAside } from './aside.js'
-import { type Compared, type ComparedPage, comparePage, type HasMore } from './compare.js'
+import { type Compared, type ComparedPage, comparePage } from './compare.js'
 import { type CrawlOptions, optionsFromJson } from './crawl-options.js'
 import { goneNames } from './gone-names.js'
 import { keepLease } from './keep-lease.js'
+import { lookedDirectories, moreThanKept } from './kept-less.js'
 import { crawledRoots, identitiesOf, marksOf, strangePlaces } from './root-sight.js'
 import type { Vaults } from './vaults.js'
 import { type WakeEvents, wake } from './wake.js'
@@ -309,43 +308,6 @@ async function asidesAmong(
   if (found.length === 0) return new Set()
   const known = new Set((await catalog.asides(host)).map(({ aside }) => aside))
   return new Set(found.map(({ entry }) => entry.path).filter((path) => known.has(path)))
-}
-
-/** For those whose set kept less than this run does. What cannot be looked at now tells so when it is packed, if it ever is. */
-export function moreThanKept(tree: TreeAccess, keep: Keep): HasMore {
-  return ({ path }, kept) => {
-    try {
-      using held = tree.hold(path)
-      return hasMoreThan(kept, keep, held)
-    } catch (error) {
-      if (errnoOf(error) === undefined) throw error
-      return false
-    }
-  }
-}
-
-/** Directories in which everything was looked at and nothing had more than was kept: nobody need look again. */
-function lookedDirectories(): { done(page: WalkPage, looked: ReadonlyMap<Raw, boolean>): Raw[] } {
-  /** Those that go over several pages: whether it may still be said of them. */
-  const begun = new Map<Raw, boolean>()
-  return {
-    done({ listings }, looked) {
-      const done: Raw[] = []
-      for (const { directory, last, names } of listings) {
-        const before = begun.get(directory)
-        const now = looked.get(directory)
-        // What a filter passes over was not looked at.
-        const clean = !names?.some(({ isEntry }) => !isEntry) && before !== false && now !== false
-        if (last !== undefined) {
-          if (!clean || now !== undefined || before !== undefined) begun.set(directory, clean)
-          continue
-        }
-        begun.delete(directory)
-        if (clean && (now ?? before) !== undefined) done.push(directory)
-      }
-      return done
-    },
-  }
 }
 
 const largeProblem = (path: Raw, size: number, { maxFileBytes, vaultId }: PlannedSet): Problem => ({
