@@ -101,8 +101,18 @@ async function keepTables({ sql }: OpenPlace): Promise<void> {
 
 async function resetTables({ sql }: OpenPlace): Promise<void> {
   const emptied = [...TABLES, 'item', 'retrieval', 'problem', 'thaw_claim'].map((table) => `"${table}"`).join(', ')
-  const filled = TABLES.map((table) => `INSERT INTO "${table}" SELECT * FROM kept."${table}"`).join('; ')
-  await sql.query(`TRUNCATE ${emptied} CASCADE; ${filled}`)
+  // What is generated cannot be put back, and need not.
+  const { rows } = await sql.query<{ table: string; columns: string }>(
+    `SELECT table_name AS "table", string_agg(format('%I', column_name), ', ') AS columns FROM information_schema.columns
+     WHERE table_schema = 'public' AND table_name = ANY($1) AND is_generated = 'NEVER' GROUP BY table_name`,
+    [TABLES],
+  )
+  const columnsOf = new Map(rows.map(({ table, columns }) => [table, columns]))
+  const filled = TABLES.map((table) => {
+    const columns = columnsOf.get(table)
+    return `INSERT INTO "${table}" (${columns}) SELECT ${columns} FROM kept."${table}"`
+  })
+  await sql.query(`TRUNCATE ${emptied} CASCADE; ${filled.join('; ')}`)
 }
 
 /** The database's own checks refuse some of it: then nobody can have written it. */
