@@ -39,7 +39,7 @@ export async function recordSet(
 async function store(vault: Vault, key: string, lines: AsyncIterable<Uint8Array>, call: { signal?: AbortSignal }): Promise<void> {
   const gzip = createGzip({ level: 6 })
   const feeding = (async () => {
-    for await (const line of lines) if (!gzip.write(line)) await new Promise((resolve) => gzip.once('drain', resolve))
+    for await (const chunk of joined(lines)) if (!gzip.write(chunk)) await new Promise((resolve) => gzip.once('drain', resolve))
     gzip.end()
   })()
   feeding.catch((error) => gzip.destroy(error))
@@ -66,6 +66,23 @@ async function store(vault: Vault, key: string, lines: AsyncIterable<Uint8Array>
   } finally {
     gzip.destroy()
   }
+}
+
+const CHUNK_BYTES = 64 * 1024
+
+/** Lines are short, and each piece that is packed costs a turn of its own. */
+async function* joined(lines: AsyncIterable<Uint8Array>): AsyncGenerator<Buffer> {
+  let chunk: Uint8Array[] = []
+  let bytes = 0
+  for await (const line of lines) {
+    chunk.push(line)
+    bytes += line.length
+    if (bytes < CHUNK_BYTES) continue
+    yield Buffer.concat(chunk)
+    chunk = []
+    bytes = 0
+  }
+  if (bytes > 0) yield Buffer.concat(chunk)
 }
 
 async function* partsOf({ catalog }: RecordParts, set: SetRow): AsyncGenerator<RecordPart> {

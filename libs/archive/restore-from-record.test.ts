@@ -3,6 +3,7 @@ import { readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'no
 import { join } from 'node:path'
 import { gunzipSync, gzipSync } from 'node:zlib'
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
+import pg from 'pg'
 import { encodePlan } from '#libs/bundle/plan.js'
 import type { SetRow } from '#libs/catalog/catalog.js'
 import { rebuildCatalog } from './rebuild-catalog.js'
@@ -147,6 +148,26 @@ describe('a set in a rebuilt catalog', () => {
     writeFileSync(stray, readFileSync(manifest))
     expect(await rebuild()).toMatchObject({ adopted: 1, lost: 0, said: [`stray ${stray.slice(at.vaultDirectory.length + 1)}`] })
   })
+
+  test('of more gone names than are sent in one step has them all', async () => {
+    const root = at.tree('tree', smallFiles(2))
+    const set = await at.archive(at.request([root]))
+    const client = new pg.Client(at.databaseUrl)
+    await client.connect()
+    const { rowCount } = await client.query(
+      `INSERT INTO gone (directory, name, "set", removed, at)
+       SELECT d.id, convert_to(md5(i::text) || md5((-i)::text), 'LATIN1'), $1, FALSE, now() FROM generate_series(1, 150000) i,
+         LATERAL (SELECT id FROM directory WHERE path = convert_to($2, 'LATIN1') LIMIT 1) d`,
+      [set.id, root],
+    )
+    await client.end()
+    const key = await recordSet(at.parts, at.vault, (await at.catalog.set(set.id)) as SetRow)
+    expect((await at.vault.stat(key))?.bytes).toBeGreaterThan(5_000_000)
+    expect(await rebuild()).toMatchObject({ sets: 1, said: [] })
+    let names = 0
+    for await (const page of fresh.catalog.goneNames(set.id)) names += page.length
+    expect([names, rowCount]).toEqual([150_000, 150_000])
+  }, 180_000)
 
   test('whose last record is damaged is restored from the one before; without any it is named', async () => {
     const root = at.tree('tree', smallFiles(2))

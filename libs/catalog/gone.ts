@@ -157,9 +157,11 @@ export async function* goneOf(database: Runs, setId: string): AsyncGenerator<rea
   for (;;) {
     const rows = (await database.texts(
       `SELECT g.directory, ${toRaw('g.name')}, ${toRaw('d.path')}, g.removed::int, extract(epoch FROM g.at) * 1000
-       FROM gone g JOIN directory d ON d.id = g.directory
-       WHERE g."set" = $1 AND (g.directory, g.name) > ($2::int, ${toBytes('$3::text')})
-       ORDER BY g."set", g.directory, g.name, g.removed LIMIT ${PAGE}`,
+       FROM (
+         SELECT * FROM gone WHERE "set" = $1 AND (directory, name) > ($2::int, ${toBytes('$3::text')})
+         ORDER BY "set", directory, name LIMIT ${PAGE}
+       ) g CROSS JOIN LATERAL (SELECT path FROM directory d WHERE d.id = g.directory LIMIT 1) d
+       ORDER BY g.directory, g.name`,
       [setId, ...after],
     )) as [string, Raw, Raw, string, string][]
     const last = rows.at(-1)

@@ -463,6 +463,17 @@ export function describeVault(name: string, open: () => Promise<OpenedVault>, fa
         expect(String(await collect(vault.read('a.json', undefined)))).toBe('{}')
       })
 
+      test('what was sent warm: that is as ready, however large', async () => {
+        const bytes = Buffer.alloc(LARGE, 'warm')
+        const upload = await vault.upload('a.ndjson.gz', { warm: true })
+        for (let at = 0; at < LARGE; at += 4_000_000) await upload.write(bytes.subarray(at, at + 4_000_000))
+        await upload.seal()
+        await upload.complete()
+        expect((await vault.thawStates(['a.ndjson.gz'])).get('a.ndjson.gz')).toEqual({ state: 'ready' })
+        expect((await collect(vault.read('a.ndjson.gz', undefined))).equals(bytes)).toBe(true)
+        await expect(vault.put('a.ndjson.gz', Buffer.from('x'))).rejects.toMatchObject({ code: 'vault-exists' })
+      })
+
       if (!cold) {
         test('nothing: every upload is ready at once', async () => {
           await store('a.tar', Buffer.from('hello'))

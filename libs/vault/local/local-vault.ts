@@ -255,7 +255,7 @@ export function openLocalVault(options: LocalVaultOptions): Vault {
       }
     },
 
-    upload: (key, options = {}) => begin(key, true, options),
+    upload: (key, { warm = false, ...options } = {}) => begin(key, !warm, options),
 
     async put(key, bytes, options = {}) {
       const upload = await begin(key, false, options)
