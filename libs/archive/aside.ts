@@ -61,7 +61,7 @@ function putOneBack({ path, aside }: Aside): 'back' | 'beside' | 'done' | 'unsee
 function isThere(directory: Raw): boolean {
   try {
     using tree = new TreeAccess([directory])
-    tree.list(directory)
+    tree.stat(directory)
     return true
   } catch (error) {
     if (errnoOf(error) === undefined) throw error

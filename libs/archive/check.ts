@@ -183,8 +183,7 @@ async function* unknownObjects(parts: CheckParts, vault: Vault, options: CheckOp
     const known = await parts.catalog.knownBundles(names.flatMap(({ names }) => (names ? [names.bundleId] : [])))
     for (const { key, names: parsed } of names) {
       const bundle = parsed && known.get(parsed.bundleId)
-      if (parsed === undefined && parseRecordKey(key) !== undefined) continue
-      else if (parsed === undefined) yield { kind: 'unknown', key, reason: 'no name that Firn gives' }
+      if (parsed === undefined) yield { kind: 'unknown', key, reason: 'no name that Firn gives' }
       else if (bundle === undefined)
         yield { kind: 'unknown', key, reason: 'its bundle is not in this catalog; rebuild-catalog adopts it' }
       else if (bundle.vaultId !== vault.id)
@@ -203,7 +202,7 @@ async function* unknownObjects(parts: CheckParts, vault: Vault, options: CheckOp
     page = []
   }
   for await (const { key } of vault.list('', options.signal ? { signal: options.signal } : {})) {
-    if (key === OWNER_KEY) continue
+    if (key === OWNER_KEY || parseRecordKey(key) !== undefined) continue
     page.push(key)
     if (page.length === 1_000) yield* judge()
   }

@@ -1,5 +1,4 @@
 /** "Must it travel?": what a walk sees beside what stored bundles and live plans hold. */
-
 import type { HeldBytes, PlannedEntry } from '#libs/bundle/entry.js'
 import type { Keep } from '#libs/bundle/xattrs.js'
 import type { HeldFile, HeldLookup } from '#libs/catalog/catalog.js'
@@ -73,11 +72,8 @@ function wholesOf({ listings }: WalkPage): Set<Raw> {
 }
 
 /** `setId`: of the set whose bundle has this path, as it is now or as it was. */
-export type Compared = {
-  readonly entry: PlannedEntry
-  readonly setId?: string
-} /** `more`: only because it has more than was kept. */ & (
-  | { readonly is: 'new'; readonly more?: boolean }
+export type Compared = { readonly entry: PlannedEntry; readonly setId?: string } & (
+  | { readonly is: 'new' /** Only because it has more than was kept. */; readonly more?: boolean }
   /** In the plan of that bundle, which is not stored yet. */
   | { readonly is: 'live'; readonly bundle: string }
   /** `bundles`: the one that lists it and the one that holds its bytes. */

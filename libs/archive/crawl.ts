@@ -83,9 +83,9 @@ export async function crawl(
   const crawlOptions = optionsFromJson(set.options)
   // First: what is exchanged from now on is seen by it.
   const marks = marksOf(set.roots)
-  const strange = strangePlaces(
+  const strange = await strangePlaces(
     set.roots,
-    await catalog.earlierMarks(set.id, EARLIER_SETS),
+    catalog.earlierMarks(set.id, EARLIER_SETS),
     isWalkedBy({ roots: set.roots, leaveOut, ...crawlOptions.walk }),
   )
   const expected = strange.flatMap((place) => place.expected ?? [])

@@ -4,7 +4,7 @@
  */
 import type { PlannedEntry, Problem } from '#libs/bundle/entry.js'
 import type { Catalog, FoundName, FoundNames, SetRow } from '#libs/catalog/catalog.js'
-import { isWithin, nameOf, parentOf, type Raw } from '#libs/os/raw.js'
+import { isWithin, nameOf, nearestOf, parentOf, type Raw } from '#libs/os/raw.js'
 import type { Listing, WalkPage } from '#libs/walk/source.js'
 import type { StrangePlace } from './root-sight.js'
 
@@ -30,8 +30,7 @@ export function goneNames(
   const strange = [...known]
   /** What was exchanged since it was marked is as strange. */
   const seeExchanged = ({ directory, identity, rootIdentity }: Listing) => {
-    let root = directory
-    while (!roots.has(root) && root !== '/') root = parentOf(root)
+    const root = nearestOf(directory, roots) ?? directory
     for (const [path, seen] of [
       [root, rootIdentity],
       [directory, identity],

@@ -1,4 +1,5 @@
 /** Writes the record of a set beside its bundles: when its crawl has ended, and when it is over. What nobody wrote then is written later. */
+import { pipeline } from 'node:stream/promises'
 import { createGzip } from 'node:zlib'
 import { recordKey } from '#libs/bundle/key.js'
 import { type RecordPart, recordLines } from '#libs/bundle/set-record.js'
@@ -38,11 +39,8 @@ export async function recordSet(
 
 async function store(vault: Vault, key: string, lines: AsyncIterable<Uint8Array>, call: { signal?: AbortSignal }): Promise<void> {
   const gzip = createGzip({ level: 6 })
-  const feeding = (async () => {
-    for await (const chunk of joined(lines)) if (!gzip.write(chunk)) await new Promise((resolve) => gzip.once('drain', resolve))
-    gzip.end()
-  })()
-  feeding.catch((error) => gzip.destroy(error))
+  const packing = pipeline(joined(lines), gzip)
+  packing.catch(() => {}) // met by whoever reads from it
   let held: Buffer[] = []
   let bytes = 0
   let upload: Awaited<ReturnType<Vault['upload']>> | undefined

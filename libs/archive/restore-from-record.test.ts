@@ -192,6 +192,10 @@ describe('a set in a rebuilt catalog', () => {
       ],
       ['of a path outside', (lines) => [...lines, '{"gone":true,"path":"/etc/passwd","at":"2026-01-01T00:00:00.000Z"}']],
       [
+        'of a path that leads outside',
+        (lines) => [...lines, `{"gone":true,"path":"${root}/../x","at":"2026-01-01T00:00:00.000Z"}`],
+      ],
+      [
         'of the future',
         (lines) => [...lines, JSON.stringify({ gone: true, path: join(root, 'f1'), at: '2099-01-01T00:00:00.000Z' })],
       ],
@@ -205,7 +209,7 @@ describe('a set in a rebuilt catalog', () => {
       for await (const page of fresh.catalog.goneNames(set.id)) expect(page).toEqual([])
     }
     writeFileSync(last, honest)
-    rewrite(last, forged[2]?.[1] as (lines: string[]) => string[])
+    rewrite(last, forged[3]?.[1] as (lines: string[]) => string[])
     expect(await rebuild({ acceptDates: true })).toMatchObject({ said: [], sets: 1 })
     for await (const [gone] of fresh.catalog.goneNames(set.id)) expect(gone?.at.getTime()).toBeLessThan(Date.now() + 60_000)
   })

@@ -46,7 +46,7 @@ export async function restoreFromRecord(
     for (const key of left.values()) events.onStray?.(key)
   }
   for (const names of records) {
-    const key = keyOf(names)
+    const key = recordKey(names)
     try {
       const read = () => believed(vault, names, events)
       let header: RecordHeader | undefined
@@ -82,9 +82,6 @@ export async function restoreFromRecord(
 /** Of more bundles of one set it is said how many they are. */
 const MOST_NAMED = 100_000
 
-const keyOf = ({ month, setId, n }: RecordNames): string =>
-  recordKey({ setId, startedAt: new Date(`${month.replace('/', '-')}-01T00:00:00Z`), n })
-
 const isThere = async (vault: Vault, key: string, signal: AbortSignal | undefined): Promise<boolean> =>
   (await vault.stat(key, signal ? { signal } : {})) !== undefined
 
@@ -97,7 +94,7 @@ async function* believed(
   names: RecordNames,
   { signal, acceptDates, now = Date.now }: RecordEvents,
 ): AsyncGenerator<RecordPart> {
-  const key = keyOf(names)
+  const key = recordKey(names)
   const call = signal ? { signal } : {}
   const latest = now() + MOST_AHEAD_MS
   let stored: Date | undefined

@@ -175,18 +175,18 @@ test('a tree that goes away while it is packed is not a tree whose files vanishe
 describe('a place that the last set saw otherwise', () => {
   const all = () => true
 
-  test('is strange; as it was it is not', () => {
+  test('is strange; as it was it is not', async () => {
     const root = rawFromText(at.tree('root', smallFiles(1)))
     const marks = marksOf([root])
-    expect(strangePlaces([root], [{ roots: [root], marks }], all)).toEqual([])
-    const strange = strangePlaces([root], [{ roots: [root], marks: changed(marks, { ino: '1' }) }], all)
+    expect(await strangePlaces([root], [{ roots: [root], marks }], all)).toEqual([])
+    const strange = await strangePlaces([root], [{ roots: [root], marks: changed(marks, { ino: '1' }) }], all)
     expect(strange).toEqual([{ path: root, reason: expect.stringContaining('another directory') }])
     // The newest set counts.
     const earlier = [marks, changed(marks, { ino: '1' })].map((each) => ({ roots: [root], marks: each }))
-    expect(strangePlaces([root], earlier, all)).toEqual([])
+    expect(await strangePlaces([root], earlier, all)).toEqual([])
   })
 
-  test('and that was a mount point is expected for as long as it is none, unless it is not walked', () => {
+  test('and that was a mount point is expected for as long as it is none, unless it is not walked', async () => {
     const root = rawFromText(at.tree('with-mount', smallFiles(1)))
     mkdirSync(join(root, 'mount'))
     const mount = rawFromText(join(root, 'mount'))
@@ -195,18 +195,18 @@ describe('a place that the last set saw otherwise', () => {
     const mounted = { ...marksOf([root]), places: [was] }
     const expected = expect.objectContaining({ path: mount, ino: '1', mounted: true })
 
-    const first = strangePlaces([root], earlier(mounted), all)
+    const first = await strangePlaces([root], earlier(mounted), all)
     expect(first).toEqual([{ path: mount, reason: expect.stringContaining('another directory'), expected }])
     // The next night, when the set before saw no mount point there.
     const next = [...earlier({ ...marksOf([root]), expected: first.map((place) => place.expected) }), ...earlier(mounted)]
-    expect(strangePlaces([root], next, all)).toMatchObject([{ path: mount, expected }])
+    expect(await strangePlaces([root], next, all)).toMatchObject([{ path: mount, expected }])
     rmSync(mount, { recursive: true })
-    expect(strangePlaces([root], next, all)).toMatchObject([{ path: mount, reason: 'is not there', expected }])
-    expect(strangePlaces([root], next, (path) => path !== mount)).toEqual([])
+    expect(await strangePlaces([root], next, all)).toMatchObject([{ path: mount, reason: 'is not there', expected }])
+    expect(await strangePlaces([root], next, (path) => path !== mount)).toEqual([])
     // A set since then, which met no mount point there and expected none.
-    expect(strangePlaces([root], [...earlier(marksOf([root])), ...next], all)).toEqual([])
+    expect(await strangePlaces([root], [...earlier(marksOf([root])), ...next], all)).toEqual([])
     // A root that was a mount point, too.
-    const asRoot = strangePlaces([mount], [{ roots: [mount], marks: { ...marksOf([root]), places: [was] } }], all)
+    const asRoot = await strangePlaces([mount], [{ roots: [mount], marks: { ...marksOf([root]), places: [was] } }], all)
     expect(asRoot).toMatchObject([{ path: mount, expected }])
   })
 })

@@ -11,7 +11,7 @@ import { errnoOf } from '#libs/errors/errors.js'
 import { type MountPoint, mountPoints } from '#libs/os/mount-points.js'
 import { thisView } from '#libs/os/owner.js'
 import { identityOf, markOf, nearestDev, type PlaceMark } from '#libs/os/place-mark.js'
-import { isWithin, jsonName, nameFromJson, parentOf, type Raw, rawFromBytes, rawToBytes, shown } from '#libs/os/raw.js'
+import { isWithin, jsonName, nameFromJson, nearestOf, parentOf, type Raw, rawFromBytes, rawToBytes, shown } from '#libs/os/raw.js'
 import { realRootOf } from '#libs/os/tree-access.js'
 
 /** Of a tree with very many mounts below it (a system's root) the others are not looked at one by one. */
@@ -72,39 +72,42 @@ export interface StrangePlace {
   readonly expected?: Readonly<Record<string, unknown>>
 }
 
+type SeenPlaces = Pick<SetRow, 'roots' | 'marks'>
+
 /**
  * Roots, and mount points below them, that look otherwise than to the set that saw them last; `earlier` are the sets before, the newest
  * first. What was a mount point and is none now, or is empty or away, is still expected.
  */
-export function strangePlaces(
+export async function strangePlaces(
   roots: readonly Raw[],
-  earlier: readonly Pick<SetRow, 'roots' | 'marks'>[],
+  earlier: Iterable<SeenPlaces> | AsyncIterable<SeenPlaces>,
   isWalked: (path: Raw) => boolean,
-): StrangePlace[] {
+): Promise<StrangePlace[]> {
   const mounts = mountPoints()
-  const strange: StrangePlace[] = []
-  const seen: Raw[] = []
+  const mounted = new Set(mounts.map(({ path }) => path))
+  const own = new Set(roots)
+  const seen = new Set<Raw>()
   const decided = new Set<Raw>()
-  for (const { roots: then, marks } of earlier) {
-    const all = marks?.['expected'] === undefined ? [] : [{ ...marks, places: marks['expected'] }]
-    for (const each of marks === undefined ? [] : [marks, ...all]) {
-      const { view, places } = fromJson(each)
-      for (const place of places) {
-        const { path } = place
-        // A set that saw a place since then, and named no mount point there, knows better.
-        if (decided.has(path) || seen.some((root) => isWithin(path, root))) continue
-        const isRoot = roots.includes(path)
-        const isMount = place.mounted || !(isRoot || then.includes(path))
-        if (!isRoot && !(isMount && roots.some((root) => isWithin(path, root)) && isWalked(path))) continue
-        decided.add(path)
-        const difference = differenceTo(place, mounts, view === thisView())
-        if (difference === undefined) continue
-        const isMounted = mounts.some((mount) => mount.path === path)
-        const isExpected = isMount && (!isMounted || isEmptyOrAway(path))
-        strange.push({ path, reason: difference, ...(isExpected && { expected: { ...toJson(place), mounted: true } }) })
-      }
+  const strange: StrangePlace[] = []
+  for await (const { roots: then, marks } of earlier) {
+    const were = new Set(then)
+    const { view, places, expected } = fromJson(marks ?? {})
+    for (const place of [...places, ...expected]) {
+      const { path } = place
+      // A set that saw a place since then, and named no mount point there, knows better.
+      if (decided.has(path) || nearestOf(path, seen) !== undefined) continue
+      const isRoot = own.has(path)
+      const isMount = place.mounted || !(isRoot || were.has(path))
+      if (!isRoot && !(isMount && nearestOf(path, own) !== undefined && isWalked(path))) continue
+      decided.add(path)
+      const difference = differenceTo(place, mounts, view === thisView())
+      if (difference === undefined) continue
+      const isExpected = isMount && (!mounted.has(path) || isEmptyOrAway(path))
+      strange.push({ path, reason: difference, ...(isExpected && { expected: { ...toJson(place), mounted: true } }) })
     }
-    seen.push(...then)
+    for (const root of then) seen.add(root)
+    // Whatever older sets say of these roots, a newer one saw.
+    if (roots.every((root) => nearestOf(root, seen) !== undefined)) break
   }
   return strange
 }
@@ -214,27 +217,31 @@ const toJson = ({ path, ino, dev, bornNs, fileSystem, source }: PlaceMark): Reco
   source,
 })
 
+type Mark = PlaceMark & { readonly mounted: boolean }
+
 interface Marks {
   readonly view: string
-  readonly places: readonly (PlaceMark & { readonly mounted: boolean })[]
+  readonly places: readonly Mark[]
+  /** See `StrangePlace`. */
+  readonly expected: readonly Mark[]
 }
 
 function fromJson(json: Readonly<Record<string, unknown>>): Marks {
-  const places = (json['places'] ?? []) as readonly Record<string, string>[]
-  return {
-    view: String(json['view']),
-    places: places.flatMap((place) => {
-      const path = nameFromJson('path', place)
-      if (path === undefined) return []
-      return {
-        path,
-        ino: BigInt(place['ino'] ?? 0),
-        dev: BigInt(place['dev'] ?? 0),
-        ...(place['born_ns'] !== undefined && { bornNs: BigInt(place['born_ns']) }),
-        fileSystem: place['file_system'] ?? '',
-        source: place['source'] ?? '',
-        mounted: Boolean(place['mounted']),
-      }
-    }),
-  }
+  return { view: String(json['view']), places: marksFrom(json['places']), expected: marksFrom(json['expected']) }
+}
+
+function marksFrom(json: unknown): Mark[] {
+  return ((json ?? []) as readonly Record<string, string>[]).flatMap((place) => {
+    const path = nameFromJson('path', place)
+    if (path === undefined) return []
+    return {
+      path,
+      ino: BigInt(place['ino'] ?? 0),
+      dev: BigInt(place['dev'] ?? 0),
+      ...(place['born_ns'] !== undefined && { bornNs: BigInt(place['born_ns']) }),
+      fileSystem: place['file_system'] ?? '',
+      source: place['source'] ?? '',
+      mounted: Boolean(place['mounted']),
+    }
+  })
 }

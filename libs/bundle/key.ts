@@ -17,10 +17,10 @@ export const manifestKey = (names: KeyNames): string => `${stem(names)}.manifest
 /** A key says the month, not the time: what `parseKey` gives can make the same key again. */
 export type KeyNames = BundleNames | (Omit<BundleNames, 'startedAt'> & { readonly month: string })
 
-const stem = (names: KeyNames): string =>
-  `${'month' in names ? names.month : monthOf(names.startedAt)}/${names.setId}/${names.bundleId}.${names.attempt}`
+const stem = (names: KeyNames): string => `${setDirectory(names)}/${names.bundleId}.${names.attempt}`
 
-const monthOf = (time: Date): string => time.toISOString().slice(0, 7).replace('-', '/')
+const setDirectory = (names: { setId: string } & ({ startedAt: Date } | { month: string })): string =>
+  `${'month' in names ? names.month : names.startedAt.toISOString().slice(0, 7).replace('-', '/')}/${names.setId}`
 
 export interface RecordNames {
   readonly month: string
@@ -29,8 +29,8 @@ export interface RecordNames {
   readonly n: number
 }
 
-export const recordKey = ({ setId, startedAt, n }: { setId: string; startedAt: Date; n: number }): string =>
-  `${monthOf(startedAt)}/${setId}/set.${n}.ndjson.gz`
+export const recordKey = (names: RecordNames | (Omit<RecordNames, 'month'> & { readonly startedAt: Date })): string =>
+  `${setDirectory(names)}/set.${names.n}.ndjson.gz`
 
 const UUID = '[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}'
 const KEY = new RegExp(`^(\\d{4}/\\d{2})/(${UUID})/(${UUID})\\.([1-9]\\d{0,8})\\.(?:tar|manifest\\.ndjson\\.gz)$`)

@@ -158,13 +158,13 @@ function pairsOf(line: string, begin: number, end: number, number: number): [num
   return pairs
 }
 
-const isRecord = (value: unknown): value is Record<string, unknown> =>
+export const isRecord = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
 
 const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/
 
 /** A name as text or as bytes; undefined where it is neither, or both. */
-function nameIn(key: string, json: Record<string, unknown>): Raw | undefined {
+export function nameIn(key: string, json: Record<string, unknown>): Raw | undefined {
   const b64 = json[`${key}_b64`]
   if (b64 !== undefined && (json[key] !== undefined || typeof b64 !== 'string' || !BASE64.test(b64))) return undefined
   const name = nameFromJson(key, json)
@@ -174,7 +174,8 @@ function nameIn(key: string, json: Record<string, unknown>): Raw | undefined {
 /** `//`, `/./`, `/../` or a slash at the end: no path that the kernel would call by one name only. */
 const CROOKED = /\/(?:\.{0,2})(?:\/|$)/
 
-const isPath = (name: Raw | undefined): name is Raw => name === '/' || (name?.startsWith('/') === true && !CROOKED.test(name))
+export const isPath = (name: Raw | undefined): name is Raw =>
+  name === '/' || (name?.startsWith('/') === true && !CROOKED.test(name))
 
 export function parseHeader(line: string): ManifestHeader {
   const json = record(line, 1)
@@ -225,8 +226,8 @@ const INTEGER = /^-?\d{1,30}$/
 /** A kernel's seconds have 64 bits. */
 const MOST_NS = 2n ** 63n * 1_000_000_000n
 const MOST_UINT64 = 2n ** 64n - 1n
-const SHA256 = /^[0-9a-f]{64}$/
-const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
+export const SHA256 = /^[0-9a-f]{64}$/
+export const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
 
 export function parseEntry(line: string, number: number): Entry {
   const json = record(line, number)

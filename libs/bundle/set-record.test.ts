@@ -1,13 +1,9 @@
 import { gzipSync } from 'node:zlib'
 import { describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
-import type { Raw } from '#libs/os/raw.js'
 import { type RecordHeader, type RecordPart, readRecord, recordLines } from './set-record.js'
+import { absolutePath as path } from './test-entries.js'
 
-const name = fc
-  .uint8Array({ minLength: 1, maxLength: 20 })
-  .map((bytes) => Buffer.from(bytes.map((byte) => byte || 1)).toString('latin1'))
-const path = fc.array(name, { minLength: 1, maxLength: 3 }).map((names) => `/${names.join('/')}` as Raw)
 const date = fc.date({ min: new Date(0), max: new Date('2100-01-01'), noInvalidDate: true })
 const count = fc.nat(2 ** 40)
 const hex = fc.uint8Array({ minLength: 32, maxLength: 32 }).map((bytes) => Buffer.from(bytes).toString('hex'))

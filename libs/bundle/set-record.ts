@@ -5,8 +5,9 @@
  */
 import { createHash } from 'node:crypto'
 import { FirnError } from '#libs/errors/errors.js'
-import { jsonName, nameFromJson, type Raw } from '#libs/os/raw.js'
+import { jsonName, type Raw } from '#libs/os/raw.js'
 import type { ProblemKind } from './entry.js'
+import { isPath, isRecord, nameIn, SHA256, UUID } from './manifest.js'
 import { linesOf, textOf } from './manifest-stream.js'
 import { unpacked } from './sidecar.js'
 
@@ -144,8 +145,6 @@ export async function* readRecord(gzipped: AsyncIterable<Uint8Array>): AsyncGene
 }
 
 const KINDS: ReadonlySet<unknown> = new Set<ProblemKind>(['skipped', 'failed', 'changed'])
-const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
-const SHA256 = /^[0-9a-f]{64}$/
 
 function partOf(line: string, number: number): RecordPart {
   const json = objectOf(line, number)
@@ -172,7 +171,7 @@ function partOf(line: string, number: number): RecordPart {
   }
   const object = (key: string): Record<string, unknown> => {
     const value = json[key]
-    if (!isObject(value)) throw fails(`${key} is no object`)
+    if (!isRecord(value)) throw fails(`${key} is no object`)
     return value
   }
   const list = (key: string): unknown[] => {
@@ -181,8 +180,8 @@ function partOf(line: string, number: number): RecordPart {
     return value
   }
   const path = (from: Record<string, unknown>): Raw => {
-    const name = nameFromJson('path', from)
-    if (name === undefined || !name.startsWith('/') || name.includes('\0')) throw fails('path is no absolute path')
+    const name = nameIn('path', from)
+    if (!isPath(name)) throw fails('path is no absolute path')
     return name
   }
 
@@ -198,7 +197,7 @@ function partOf(line: string, number: number): RecordPart {
       header: {
         set: id('set'),
         host: text('host'),
-        roots: list('roots').map((root) => path(isObject(root) ? root : { path: root })),
+        roots: list('roots').map((root) => path(isRecord(root) ? root : { path: root })),
         options: object('options'),
         description: text('description'),
         tags: tags as string[],
@@ -246,9 +245,6 @@ function objectOf(line: string, number: number): Record<string, unknown> {
   } catch (error) {
     throw new FirnError('damaged', `line ${number} of the record of a set is not JSON`, { cause: error })
   }
-  if (!isObject(value)) throw new FirnError('damaged', `line ${number} of the record of a set is no object`)
+  if (!isRecord(value)) throw new FirnError('damaged', `line ${number} of the record of a set is no object`)
   return value
 }
-
-const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)

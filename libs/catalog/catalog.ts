@@ -220,8 +220,8 @@ export interface CrawlVerbs {
   asides(host: string, isGone?: (owner: string) => boolean): Promise<Aside[]>
   /** Pages of what a set found gone, and of what it removed. */
   goneNames(setId: string): AsyncIterable<readonly GoneName[]>
-  /** Sets of a host that were crawled before this one, the newest first: what their roots looked like. */
-  earlierMarks(setId: string, limit: number): Promise<Pick<SetRow, 'roots' | 'marks'>[]>
+  /** Sets of a host that were crawled before this one, the newest first, one by one: what their roots looked like. */
+  earlierMarks(setId: string, limit: number): AsyncIterable<Pick<SetRow, 'roots' | 'marks'>>
   /** Before an interrupted set is crawled again: its crawl counters begin at 0, problems of the crawl and `failed` ones are forgotten. */
   restartCrawl(setId: string): Promise<void>
   /** What the roots look like from where they are crawled. Refused like `planBundle`. */

@@ -1,5 +1,5 @@
 /** What a selection asks of a row, and which bundles can hold such rows at all. */
-import { isWithin, parentOf, type Raw } from '#libs/os/raw.js'
+import { nearestOf, type Raw } from '#libs/os/raw.js'
 import type { LocatedRow, Selection } from './catalog.js'
 import type { Runs } from './database.js'
 import { isUuid } from './uuid.js'
@@ -16,23 +16,15 @@ export function passes(selection: Selection): (row: LocatedRow) => boolean {
     (asOf === undefined || row.archivedAt <= asOf) &&
     (sets === undefined || sets.has(row.setId)) &&
     (archives === undefined || archives.has(row.bundleId) || archives.has(row.archiveId)) &&
-    (tops === undefined || isBelow(row.path, tops))
+    (tops === undefined || nearestOf(row.path, tops) !== undefined)
 }
 
 /** Ascending, without those that lie within another. */
 export function outermost(paths: readonly Raw[]): Raw[] {
   const sorted = [...new Set(paths)].sort()
   const kept = new Set<Raw>()
-  for (const path of sorted) if (!isBelow(path, kept)) kept.add(path)
+  for (const path of sorted) if (nearestOf(path, kept) === undefined) kept.add(path)
   return [...kept]
-}
-
-/** Climbs from the path to the root: as many steps as it has components, however many tops there are. */
-function isBelow(path: Raw, tops: ReadonlySet<Raw>): boolean {
-  for (let at = path; ; at = parentOf(at)) {
-    if (tops.has(at)) return true
-    if (at === '/' || !isWithin(at, '/' as Raw)) return false
-  }
 }
 
 export interface BundleChoice {

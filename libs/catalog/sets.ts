@@ -249,13 +249,17 @@ export function setVerbs(database: Database): SetVerbs {
     forgetRemoved: async (setId, paths) => forgetRemoved(database, await hostOf(database, setId), setId, paths),
     goneNames: (setId) => goneOf(database, setId),
 
-    async earlierMarks(setId, limit) {
-      const { rows } = await database.query<{ roots: Uint8Array[]; marks: Record<string, unknown> }>(
-        `SELECT o.roots, o.marks FROM "set" s JOIN "set" o ON o.host = s.host AND o.id <> s.id AND o.started_at <= s.started_at
-         WHERE s.id = $1 AND o.marks IS NOT NULL ORDER BY o.started_at DESC, o.id LIMIT $2`,
-        [setId, limit],
-      )
-      return rows.map(({ roots, marks }) => ({ roots: roots.map((root) => rawFromBytes(root)), marks }))
+    async *earlierMarks(setId, limit) {
+      // Each may have ten thousand roots, and the first mostly says it all.
+      for (let at = 0; at < limit; at++) {
+        const { rows } = await database.query<{ roots: Uint8Array[]; marks: Record<string, unknown> }>(
+          `SELECT o.roots, o.marks FROM "set" s JOIN "set" o ON o.host = s.host AND o.id <> s.id AND o.started_at <= s.started_at
+           WHERE s.id = $1 AND o.marks IS NOT NULL ORDER BY o.started_at DESC, o.id LIMIT 1 OFFSET $2`,
+          [setId, at],
+        )
+        if (rows[0] === undefined) return
+        yield { roots: rows[0].roots.map((root) => rawFromBytes(root)), marks: rows[0].marks }
+      }
     },
 
     restartCrawl: (setId) => forgetCrawlProblems(database, setId),

@@ -97,3 +97,11 @@ export const joinRaw = (directory: Raw, name: Raw): Raw => (directory === '/' ? 
 /** Whether `path` is `directory` or lies below it. */
 export const isWithin = (path: Raw, directory: Raw): boolean =>
   path === directory || path.startsWith(directory === '/' ? '/' : `${directory}/`)
+
+/** The nearest of some paths that this one is, or lies within; it takes as many steps as the path has names, however many they are. */
+export function nearestOf(path: Raw, tops: { has(top: Raw): boolean }): Raw | undefined {
+  for (let at = path; ; at = parentOf(at)) {
+    if (tops.has(at)) return at
+    if (at === '/' || !at.startsWith('/')) return undefined
+  }
+}
