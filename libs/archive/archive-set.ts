@@ -7,7 +7,7 @@ import type { Raw } from '#libs/os/raw.js'
 import { type CrawlEvents, type CrawlParts, crawl } from './crawl.js'
 import { keepLease } from './keep-lease.js'
 import { openToWrite } from './own-vault.js'
-import { type RecordParts, recordSet } from './record-set.js'
+import { canWait, type RecordParts, recordSet } from './record-set.js'
 import { type Looker, sightOf } from './root-sight.js'
 
 /** How often the catalog is asked how far a set is, where nobody rings before. */
@@ -122,7 +122,7 @@ async function recordNow(parts: ArchiveSetParts, setId: string, signal: AbortSig
     await recordSet(parts, await openToWrite(parts, set.vaultId, { signal }), set, { signal })
   } catch (error) {
     signal?.throwIfAborted()
-    if (!(error instanceof FirnError) || isFirnError(error, 'database', 'database-full')) throw error
+    if (!canWait(error)) throw error
   }
 }
 

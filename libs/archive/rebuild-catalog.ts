@@ -6,13 +6,13 @@
 import { createHash } from 'node:crypto'
 import { findManifest } from '#libs/bundle/find-manifest.js'
 import { bundleKey, type KeyNames, manifestKey, parseKey, parseRecordKey, type RecordNames } from '#libs/bundle/key.js'
-import type { ManifestHeader } from '#libs/bundle/manifest.js'
 import { readManifest } from '#libs/bundle/manifest-stream.js'
 import type { RecordBundle } from '#libs/bundle/set-record.js'
 import { isProved, mustLieInside, type SidecarPart } from '#libs/bundle/sidecar.js'
 import type { Catalog, StoredBundle } from '#libs/catalog/catalog.js'
 import { FirnError, isFirnError } from '#libs/errors/errors.js'
 import type { Vault } from '#libs/vault/vault.js'
+import { believedDate, type DateRules } from './believed-date.js'
 import { restoreFromRecord } from './restore-from-record.js'
 import {
   entriesOf,
@@ -27,10 +27,8 @@ export interface RebuildParts {
   readonly catalog: Pick<Catalog, 'adoptBundle' | 'knownBundles' | 'attemptSecret' | 'restoreSet'>
 }
 
-export interface RebuildEvents {
+export interface RebuildEvents extends DateRules {
   readonly signal?: AbortSignal
-  /** Manifests that are dated in the future are adopted, dated by the vault's own clock: that of a worker may have been wrong. */
-  readonly acceptDates?: boolean
   readonly onAdopted?: (names: KeyNames, files: number) => void
   /** A bundle or a record that cannot be adopted, and why; the others go on. */
   readonly onTrouble?: (key: string, reason: string) => void
@@ -38,8 +36,6 @@ export interface RebuildEvents {
   readonly onLost?: (bundle: RecordBundle) => void
   /** A manifest without a tar, of which no record says that there should be one: a stopped attempt leaves it. */
   readonly onStray?: (key: string) => void
-  /** Milliseconds since 1970. Default `Date.now`. */
-  readonly now?: () => number
 }
 
 /** `refused`: what is there is not a bundle of Firn's, or is not believed. `failed`: it could not be read. */
@@ -55,9 +51,6 @@ export interface Rebuilt {
   /** Records that cannot be read, of sets of which no later one can. */
   readonly unread: number
 }
-
-/** Clocks differ; not by more than that. */
-const MOST_AHEAD_MS = 86_400_000
 
 export async function rebuildCatalog(
   parts: RebuildParts,
@@ -172,7 +165,9 @@ async function adoptOne(
       if ((await catalog.knownBundles([names.bundleId])).get(names.bundleId)?.key !== undefined) return 'known'
       const { found, summary } = await findManifestOf(vault, names, options)
       const { header, end, entries } = summary
-      const { setStartedAt, createdAt } = believedDates(header, found, options)
+      const believed = (date: Date) => believedDate(date, 'its manifest', options, () => found.modifiedAt)
+      const createdAt = await believed(header.createdAt)
+      const setStartedAt = await believed(header.setStartedAt)
       // A bundle that this catalog planned keeps a secret: what has its name and does not prove itself is somebody else's.
       const secret = await catalog.attemptSecret(names.bundleId)
       if (secret && !isProved(end, { secret, bundle: names.bundleId, attempt: names.attempt })) {
@@ -214,21 +209,6 @@ async function adoptOne(
     }
   }
   return outcome
-}
-
-/** A date far ahead would make its bundle the newest version of everything, for ever. */
-function believedDates(header: ManifestHeader, { modifiedAt }: StoredManifest, options: RebuildEvents) {
-  const latest = (options.now ?? Date.now)() + MOST_AHEAD_MS
-  const ahead = [header.createdAt, header.setStartedAt].find((date) => date.getTime() > latest)
-  if (ahead === undefined) return header
-  if (!options.acceptDates) {
-    throw new FirnError(
-      'damaged',
-      `its manifest is dated ${ahead.toISOString()}, in the future; with --accept-dates the time of the vault's object is taken instead`,
-    )
-  }
-  const not = (date: Date) => (date.getTime() > latest ? modifiedAt : date)
-  return { createdAt: not(header.createdAt), setStartedAt: not(header.setStartedAt) }
 }
 
 async function findManifestOf(

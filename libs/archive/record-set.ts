@@ -137,6 +137,9 @@ async function* partsOf({ catalog }: RecordParts, set: SetRow): AsyncGenerator<R
   }
 }
 
+/** What a vault does not take now is written by whoever comes next; trouble of the catalog is trouble. */
+export const canWait = (error: unknown): boolean => error instanceof FirnError && !isFirnError(error, 'database', 'database-full')
+
 export interface RecordEndedParts extends RecordParts {
   readonly catalog: RecordParts['catalog'] & Pick<Catalog, 'catalogId' | 'knownVault' | 'unrecordedSets'>
   readonly vaults: Vaults
@@ -165,7 +168,7 @@ export async function recordEnded(
       else await recordSet(parts, vault, set, { signal })
     } catch (error) {
       signal?.throwIfAborted()
-      if (!(error instanceof FirnError) || isFirnError(error, 'database', 'database-full')) throw error
+      if (!canWait(error)) throw error
       away.add(set.vaultId)
     }
   }

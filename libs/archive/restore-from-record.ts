@@ -3,8 +3,9 @@ import { parseKey, type RecordNames, recordKey } from '#libs/bundle/key.js'
 import { type RecordBundle, type RecordHeader, type RecordPart, readRecord } from '#libs/bundle/set-record.js'
 import type { Catalog, RestoredSet, RestoredSetPart, SetCounts } from '#libs/catalog/catalog.js'
 import { FirnError, isFirnError } from '#libs/errors/errors.js'
-import { isWithin, shown } from '#libs/os/raw.js'
+import { nearestOf, type Raw, shown } from '#libs/os/raw.js'
 import type { Vault } from '#libs/vault/vault.js'
+import { believedDate, type DateRules } from './believed-date.js'
 
 export interface RecordsOfSet {
   readonly setId: string
@@ -14,13 +15,11 @@ export interface RecordsOfSet {
   readonly strays: ReadonlyMap<string, string>
 }
 
-export interface RecordEvents {
+export interface RecordEvents extends DateRules {
   readonly signal?: AbortSignal
-  readonly acceptDates?: boolean
   readonly onTrouble?: (key: string, reason: string) => void
   readonly onLost?: (bundle: RecordBundle) => void
   readonly onStray?: (key: string) => void
-  readonly now?: () => number
 }
 
 /** `own`: the catalog has the set of its own, or there is no record of it. */
@@ -29,9 +28,6 @@ export interface RestoredFrom {
   /** Bundles that are not in the vault. */
   readonly lost: number
 }
-
-/** Clocks differ; not by more than that. */
-const MOST_AHEAD_MS = 86_400_000
 
 /** By the last record that can be read. */
 export async function restoreFromRecord(
@@ -89,31 +85,20 @@ const isThere = async (vault: Vault, key: string, signal: AbortSignal | undefine
  * A record as far as it is believed: it may have been put there by somebody who may only add to the vault. It says nothing of another set's
  * bundles, of paths outside its roots, and of the future.
  */
-async function* believed(
-  vault: Vault,
-  names: RecordNames,
-  { signal, acceptDates, now = Date.now }: RecordEvents,
-): AsyncGenerator<RecordPart> {
+async function* believed(vault: Vault, names: RecordNames, { signal, ...rules }: RecordEvents): AsyncGenerator<RecordPart> {
   const key = recordKey(names)
   const call = signal ? { signal } : {}
-  const latest = now() + MOST_AHEAD_MS
   let stored: Date | undefined
-  const date = async (time: Date): Promise<Date> => {
-    if (time.getTime() <= latest) return time
-    if (!acceptDates) {
-      throw new FirnError(
-        'damaged',
-        `it is dated ${time.toISOString()}, in the future; with --accept-dates the time of the vault's object is taken instead`,
-      )
-    }
-    stored ??= (await vault.stat(key, call))?.modifiedAt ?? new Date(now())
-    return stored
-  }
-  let roots: RecordHeader['roots'] = []
+  const date = (time: Date) =>
+    believedDate(time, 'it', rules, async () => {
+      stored ??= (await vault.stat(key, call))?.modifiedAt ?? new Date()
+      return stored
+    })
+  let roots: ReadonlySet<Raw> = new Set()
   for await (const part of readRecord(vault.read(key, undefined, call))) {
     if (part.kind === 'header') {
       const { header } = part
-      roots = header.roots
+      roots = new Set(header.roots)
       if (header.set !== names.setId) throw new FirnError('damaged', `it is the record of set ${header.set}`)
       const { startedAt, finishedAt } = header
       yield {
@@ -130,7 +115,7 @@ async function* believed(
     } else if (part.kind === 'problem') yield part
     else {
       const { path, at } = part.gone
-      if (!roots.some((root) => isWithin(path, root)))
+      if (nearestOf(path, roots) === undefined)
         throw new FirnError('damaged', `it says of ${shown(path)}, outside its roots, that it is gone`)
       yield { ...part, gone: { path, at: await date(at) } }
     }

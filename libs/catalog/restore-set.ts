@@ -24,52 +24,41 @@ export async function restoreSet(
   const state = OVER.has(set.state) ? set.state : 'partial'
   const { counts } = set
   return database.transaction(async (connection) => {
+    const values = {
+      host,
+      vault: place,
+      vault_url: cleanText(vault.url),
+      roots: set.roots.map(rawToBytes),
+      description: cleanText(set.description),
+      tags: set.tags.map(cleanText),
+      options: cleanJson(set.options),
+      state,
+      reason: set.reason === undefined ? null : cleanText(set.reason),
+      started_at: set.startedAt,
+      finished_at: set.finishedAt ?? set.startedAt,
+      marks: set.marks === undefined ? null : cleanJson(set.marks),
+      files_found: counts.found,
+      files_unchanged: counts.unchanged,
+      files_waiting: counts.waiting,
+      files_gone: counts.gone,
+      files_skipped: counts.skipped,
+      files_failed: counts.failed,
+      files_changed: counts.changed,
+      files_planned: counts.plannedFiles,
+      bytes_planned: counts.plannedBytes,
+      files_archived: counts.archived,
+      bytes_archived: counts.bytes,
+      bundles: counts.bundles,
+      bundles_stored: counts.bundlesStored,
+      bundles_failed: counts.bundlesFailed,
+      records: set.records,
+      recorded: set.state,
+    }
+    const columns = Object.keys(values)
     const { rowCount } = await connection.query(
-      `INSERT INTO "set" AS s (id, host, vault, vault_url, roots, description, tags, options, state, reason, started_at, finished_at, marks,
-         files_found, files_unchanged, files_waiting, files_gone, files_skipped, files_failed, files_changed, files_planned, bytes_planned,
-         files_archived, bytes_archived, bundles, bundles_stored, bundles_failed, records, recorded, rebuilt)
-       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27,
-         $28, $29, TRUE)
-       ON CONFLICT (id) DO UPDATE SET (host, vault, roots, description, tags, options, state, reason, started_at, finished_at, marks,
-         files_found, files_unchanged, files_waiting, files_gone, files_skipped, files_failed, files_changed, files_planned, bytes_planned,
-         files_archived, bytes_archived, bundles, bundles_stored, bundles_failed, records, recorded) =
-         ROW (excluded.host, excluded.vault, excluded.roots, excluded.description, excluded.tags, excluded.options, excluded.state,
-         excluded.reason, excluded.started_at, excluded.finished_at, excluded.marks, excluded.files_found, excluded.files_unchanged,
-         excluded.files_waiting, excluded.files_gone, excluded.files_skipped, excluded.files_failed, excluded.files_changed,
-         excluded.files_planned, excluded.bytes_planned, excluded.files_archived, excluded.bytes_archived, excluded.bundles,
-         excluded.bundles_stored, excluded.bundles_failed, excluded.records, excluded.recorded)
-       WHERE s.rebuilt`,
-      [
-        set.id,
-        host,
-        place,
-        cleanText(vault.url),
-        set.roots.map(rawToBytes),
-        cleanText(set.description),
-        set.tags.map(cleanText),
-        cleanJson(set.options),
-        state,
-        set.reason === undefined ? null : cleanText(set.reason),
-        set.startedAt,
-        set.finishedAt ?? set.startedAt,
-        set.marks === undefined ? null : cleanJson(set.marks),
-        counts.found,
-        counts.unchanged,
-        counts.waiting,
-        counts.gone,
-        counts.skipped,
-        counts.failed,
-        counts.changed,
-        counts.plannedFiles,
-        counts.plannedBytes,
-        counts.archived,
-        counts.bytes,
-        counts.bundles,
-        counts.bundlesStored,
-        counts.bundlesFailed,
-        set.records,
-        set.state,
-      ],
+      `INSERT INTO "set" AS s (id, rebuilt, ${columns}) VALUES ($1, TRUE, ${columns.map((_, index) => `$${index + 2}`)})
+       ON CONFLICT (id) DO UPDATE SET ${columns.map((column) => `${column} = excluded.${column}`)} WHERE s.rebuilt`,
+      [set.id, ...Object.values(values)],
     )
     if (rowCount === 0) return false
     await connection.query('DELETE FROM problem WHERE "set" = $1', [set.id])
