@@ -27,7 +27,7 @@ export function goneNames(
   { strange: known, places }: { readonly strange: readonly StrangePlace[]; readonly places: ReadonlyMap<Raw, string> },
 ): GoneNames {
   const roots = new Set(set.roots)
-  const strange = [...known]
+  const strange = new Map(known.map((place) => [place.path, place]))
   /** What was exchanged since it was marked is as strange. */
   const seeExchanged = ({ directory, identity, rootIdentity }: Listing) => {
     const root = nearestOf(directory, roots) ?? directory
@@ -36,17 +36,21 @@ export function goneNames(
       [directory, identity],
     ] as const) {
       const marked = places.get(path)
-      if (marked === undefined || marked === seen || strange.some((place) => place.path === path)) continue
-      strange.push({ path, reason: 'was exchanged for another directory while it was crawled' })
+      if (marked === undefined || marked === seen || strange.has(path)) continue
+      strange.set(path, { path, reason: 'was exchanged for another directory while it was crawled' })
     }
   }
   /** Listings that are sure, and how many names they have. */
   let gathered: FoundNames[] = []
-  let names = 0
+  let gatheredNames = 0
+  const gather = (listing: FoundNames) => {
+    gathered.push(listing)
+    gatheredNames += listing.names.length
+  }
   const flush = async () => {
     const listings = gathered
     gathered = []
-    names = 0
+    gatheredNames = 0
     if (listings.length > 0) await catalog.noteGone(set.id, listings)
   }
   const told = new Set<Raw>()
@@ -56,11 +60,12 @@ export function goneNames(
     if (roots.has(directory) && names.length === 0 && after === undefined && last === undefined) {
       return { path: directory, reason: 'is empty now' }
     }
-    return strange.find(({ path }) => isWithin(directory, path))
+    const nearest = nearestOf(directory, strange)
+    return nearest && strange.get(nearest)
   }
   /** Names of a directory that lead to a strange place; it may itself be among what is missing. */
   const waysFrom = ({ directory, names, after, last }: FoundNames) =>
-    strange.flatMap((place) => {
+    [...strange.values()].flatMap((place) => {
       if (place.path === directory || !isWithin(place.path, directory)) return []
       const name = firstNameBelow(place.path, directory)
       const isHere = (after === undefined || name > after) && (last === undefined || name <= last)
@@ -72,7 +77,6 @@ export function goneNames(
       const open = page.listings.filter(({ directory }) => !complete.has(directory))
       if (open.length === 0) return []
       open.forEach(seeExchanged)
-      const sure: FoundNames[] = []
       const doubtful: { place: StrangePlace; listing: FoundNames }[] = []
       for (const listing of foundNames(open, page)) {
         const place = placeOf(listing)
@@ -82,13 +86,9 @@ export function goneNames(
         }
         const ways = waysFrom(listing)
         for (const way of ways) doubtful.push({ place: way.place, listing: only(listing, way.name) })
-        sure.push(ways.length === 0 ? listing : { ...listing, names: [...listing.names, ...ways.map(({ name }) => ({ name }))] })
+        gather(ways.length === 0 ? listing : { ...listing, names: [...listing.names, ...ways.map(({ name }) => ({ name }))] })
       }
-      for (const listing of sure) {
-        gathered.push(listing)
-        names += listing.names.length
-      }
-      if (gathered.length >= LISTINGS_AT_ONCE || names >= NAMES_AT_ONCE) await flush()
+      if (gathered.length >= LISTINGS_AT_ONCE || gatheredNames >= NAMES_AT_ONCE) await flush()
       // Of the place itself it is asked in any case.
       const asked = doubtful.filter(({ place, listing }) => !told.has(place.path) || isOwn(place, listing))
       if (asked.length === 0) return []
@@ -110,7 +110,7 @@ export function goneNames(
       })
     },
     flush,
-    stillExpected: () => strange.flatMap(({ path, expected }) => (expected && lacking.has(path) ? [expected] : [])),
+    stillExpected: () => [...strange.values()].flatMap(({ path, expected }) => (expected && lacking.has(path) ? [expected] : [])),
   }
 }
 

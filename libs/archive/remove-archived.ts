@@ -91,13 +91,11 @@ export async function removeArchived(
   }
   /** One after the other. `names`: of one inode. */
   const remove = async (entries: readonly PlannedEntry[], { names = false } = {}) => {
-    const kept: Raw[] = []
+    /** Those that are still there, whatever ends this. */
+    const left = new Set(entries.map(({ path }) => path))
     if (!events.dryRun && entries.length > 0) {
       await audit()
-      await parts.catalog.noteRemoved(
-        set.id as string,
-        entries.map(({ path }) => path),
-      )
+      await parts.catalog.noteRemoved(set.id as string, [...left])
     }
     let gone = false
     try {
@@ -105,16 +103,14 @@ export async function removeArchived(
         const reason = events.dryRun ? undefined : await removeIfSame(tree, entry, names && gone, aside, signal)
         if (reason === undefined) {
           gone = true
+          left.delete(entry.path)
           removed++
           bytes += entry.size
           await events.onRemoved(entry.path, entry.size)
-        } else {
-          kept.push(entry.path)
-          events.onKept?.(entry.path, reason)
-        }
+        } else events.onKept?.(entry.path, reason)
       }
     } finally {
-      if (!events.dryRun) await parts.catalog.forgetRemoved(set.id as string, kept)
+      if (!events.dryRun) await parts.catalog.forgetRemoved(set.id as string, [...left])
     }
   }
   try {

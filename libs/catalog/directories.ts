@@ -31,6 +31,11 @@ export const toRaw = (bytes: string) => `convert_from(${bytes}, 'LATIN1')`
 export const directoryByPath = (host: string, bytes: string) =>
   `(SELECT id FROM directory WHERE host = ${host} AND sha256(path) = sha256(${bytes}) LIMIT 1) d`
 
+/** SQL: whether the path of a directory is greater than one and less than the other. Their first 400 bytes are indexed, and order them as their whole paths do. */
+export const pathBetween = (after: string, before: string) => `
+  substring(path FROM 1 FOR 400) >= substring(${after} FROM 1 FOR 400) AND path > ${after}
+  AND substring(path FROM 1 FOR 400) <= substring(${before} FROM 1 FOR 400) AND path < ${before}`
+
 /**
  * One statement for what is there and what is not. Inserts go in the order of the paths: two workers that make the same directories
  * wait for each other, and never each for the other.

@@ -7,7 +7,7 @@ import { joinRaw, nameOf, parentOf, type Raw } from '#libs/os/raw.js'
 import type { FoundNames, GoneName } from './catalog.js'
 import { lastNotThere, openCovers } from './covers.js'
 import type { Runs } from './database.js'
-import { directoryByPath, toBytes, toRaw } from './directories.js'
+import { directoryByPath, pathBetween, toBytes, toRaw } from './directories.js'
 
 const DIRECTORY = ENTRY_TYPES.indexOf('directory')
 
@@ -58,7 +58,7 @@ const MISSING = `
       AND n.archived_at <= l.at AND extract(epoch FROM n.archived_at) * 1000 > l.cover
   )`
 
-/** SQL: how many files `missing` are, those below missing directories with them. Directories are ordered by the first 400 bytes of their paths. */
+/** SQL: how many files `missing` are, those below missing directories with them. ("0" is the byte after "/".) */
 const COUNT_FILES = `
   SELECT count(*) AS files FROM (
     SELECT FROM missing WHERE type <> ${DIRECTORY}
@@ -71,9 +71,7 @@ const COUNT_FILES = `
     CROSS JOIN LATERAL (
       SELECT id FROM directory WHERE host = $1 AND sha256(path) = sha256(m.path)
       UNION ALL
-      SELECT id FROM directory WHERE host = $1
-        AND substring(path FROM 1 FOR 400) >= substring(m.path || '/'::bytea FROM 1 FOR 400) AND path > m.path || '/'::bytea
-        AND substring(path FROM 1 FOR 400) <= substring(m.path || '0'::bytea FROM 1 FOR 400) AND path < m.path || '0'::bytea
+      SELECT id FROM directory WHERE host = $1 AND ${pathBetween(`m.path || '/'::bytea`, `m.path || '0'::bytea`)}
     ) d
     CROSS JOIN LATERAL (${newestIn('d.id', 'TRUE')}) f WHERE f.type <> ${DIRECTORY} AND (m.cover IS NULL OR f.archived_at > m.cover)
   ) all_of_them`

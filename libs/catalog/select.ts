@@ -8,7 +8,7 @@ import { nameOf, parentOf, type Raw } from '#libs/os/raw.js'
 import type { LocatedRow, Selection } from './catalog.js'
 import { cleanText } from './clean-text.js'
 import type { Database, Runs } from './database.js'
-import { toBytes, toRaw } from './directories.js'
+import { pathBetween, toBytes, toRaw } from './directories.js'
 import type { RowReader } from './row-reader.js'
 import { chosenBundles, outermost, passes } from './selection.js'
 import { judgeOf } from './true-tree.js'
@@ -130,16 +130,14 @@ async function directoryId(database: Runs, host: number, path: Raw): Promise<str
   return rows[0]?.[0] ?? undefined
 }
 
-/** Every directory below a path. Their first 400 bytes are indexed, and order them as their whole paths do. */
+/** Every directory below a path. */
 async function* rangesBelow(database: Runs, host: number, top: Raw): AsyncGenerator<Range[]> {
   const prefix = top === '/' ? '/' : `${top}/`
   const end = `${prefix.slice(0, -1)}0` // "0" is the byte after "/"
   for (let after = prefix; ; ) {
     const rows = (await database.texts(
       `SELECT id, ${toRaw('path')} FROM directory
-       WHERE host = $1
-         AND substring(path FROM 1 FOR 400) >= substring(${toBytes('$2::text')} FROM 1 FOR 400) AND path > ${toBytes('$2::text')}
-         AND substring(path FROM 1 FOR 400) <= substring(${toBytes('$3::text')} FROM 1 FOR 400) AND path < ${toBytes('$3::text')}
+       WHERE host = $1 AND ${pathBetween(toBytes('$2::text'), toBytes('$3::text'))}
        ORDER BY substring(path FROM 1 FOR 400), path LIMIT ${DIRECTORIES_A_PAGE}`,
       [host, after, end],
     )) as [string, Raw][]
