@@ -13,8 +13,12 @@ import { TreeAccess } from '#libs/os/tree-access.js'
 const KEPT_BYTES = 200
 const ASIDE = /\.firn-[0-9a-f]{16}$/
 
-export const asideOf = (path: Raw): Raw =>
-  joinRaw(parentOf(path), `${nameOf(path).slice(0, KEPT_BYTES)}.firn-${randomBytes(8).toString('hex')}` as Raw)
+const stemOf = (path: Raw): Raw => joinRaw(parentOf(path), nameOf(path).slice(0, KEPT_BYTES) as Raw)
+
+export const asideOf = (path: Raw): Raw => `${stemOf(path)}.firn-${randomBytes(8).toString('hex')}` as Raw
+
+/** Whether it is a name that `asideOf` gives: who can write rows must not have other files renamed by whoever runs the next command. */
+const isAsideOf = ({ path, aside }: Aside): boolean => mayBeAside(aside) && aside.replace(ASIDE, '') === stemOf(path)
 
 /** Whether a name may be one of those; the catalog knows. */
 export const mayBeAside = (path: Raw): boolean => ASIDE.test(path)
@@ -35,7 +39,7 @@ export async function putBack(
   }: { catalog: Pick<Catalog, 'asides' | 'forgetAside'>; host: string; isGone: (owner: string) => boolean },
   events: PutBackEvents = {},
 ): Promise<void> {
-  for (const file of await catalog.asides(host, isGone)) {
+  for (const file of (await catalog.asides(host, isGone)).filter(isAsideOf)) {
     const outcome = putOneBack(file)
     if (outcome === 'unseen') continue
     // A login that may not change the catalog leaves the note: who may finds that it is done.

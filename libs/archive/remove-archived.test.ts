@@ -298,4 +298,23 @@ describe('where there are no leases', () => {
     expect([readFileSync(join(root, 'a'), 'utf8'), await asides()]).toEqual(['first', []])
     expect((await at.archive(at.request([root]))).counts).toMatchObject({ found: 4, archived: 2, gone: 0 })
   })
+
+  test('a row that names another file, or one elsewhere, has nothing renamed', async () => {
+    const root = at.tree('aside-forged', { other: 'x', 'b.firn-0123456789abcdef': 'y', 'sub/a.firn-0123456789abcdef': 'z' })
+    const before = readdirSync(root).sort()
+    const forged = [
+      ['a', 'other'],
+      ['a', 'b.firn-0123456789abcdef'],
+      ['a', 'sub/a.firn-0123456789abcdef'],
+      ['sub/../a', 'sub/../other'],
+    ] as const
+    for (const [path, aside] of forged) {
+      await at.catalog.noteAside('forger', 'nobody', {
+        path: rawFromText(join(root, path)),
+        aside: rawFromText(`${root}/${aside}`),
+      })
+    }
+    await putBack({ catalog: at.catalog, host: 'forger', isGone: () => true })
+    expect([readdirSync(root).sort(), readdirSync(join(root, 'sub'))]).toEqual([before, ['a.firn-0123456789abcdef']])
+  })
 })
